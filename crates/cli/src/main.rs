@@ -1,0 +1,2 @@
+//! The `hallmark` binary.
+fn main() {}

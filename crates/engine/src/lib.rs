@@ -1,0 +1,1 @@
+//! Runs models fast with exactly the bits of `spec/numeric.md`.

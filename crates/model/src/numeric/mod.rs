@@ -1,0 +1,57 @@
+//! Scalar rules of `spec/numeric.md`, each in the most obvious form.
+
+/// The number of k that one block of a contraction holds (§3).
+pub const BLOCK: usize = 512;
+
+/// `x`, or the one NaN (§2).
+#[inline(always)]
+pub fn canonical_f32(x: f32) -> f32 {
+    if x.is_nan() { f32::from_bits(0x7fc0_0000) } else { x }
+}
+
+/// Maximum of §2: NaN wins, +0 is above -0.
+#[inline(always)]
+pub fn max_f32(a: f32, b: f32) -> f32 {
+    if a.is_nan() || b.is_nan() {
+        canonical_f32(f32::NAN)
+    } else if a > b || (a == b && b.is_sign_negative()) {
+        a
+    } else {
+        b
+    }
+}
+
+/// Minimum of §2: NaN wins, -0 is below +0.
+#[inline(always)]
+pub fn min_f32(a: f32, b: f32) -> f32 {
+    canonical_f32(-max_f32(-a, -b))
+}
+
+/// One output of a contraction (§3, §4): pairs in k order, `block` of them a block.
+pub fn contract_f32(pairs: impl IntoIterator<Item = (f32, f32)>, block: usize) -> f32 {
+    let mut total = None;
+    let mut acc = 0.0_f32;
+    let mut filled = 0;
+    for (a, b) in pairs {
+        if filled == block {
+            total = Some(total.map_or(acc, |total: f32| total + acc));
+            (acc, filled) = (0.0, 0);
+        }
+        acc = a.mul_add(b, acc);
+        filled += 1;
+    }
+    canonical_f32(total.map_or(acc, |total| total + acc))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_and_nan() {
+        assert_eq!(max_f32(-0.0, 0.0).to_bits(), 0.0_f32.to_bits());
+        assert_eq!(max_f32(0.0, -0.0).to_bits(), 0.0_f32.to_bits());
+        assert_eq!(min_f32(0.0, -0.0).to_bits(), (-0.0_f32).to_bits());
+        assert_eq!(max_f32(1.0, f32::NAN).to_bits(), 0x7fc0_0000);
+    }
+}
