@@ -1,5 +1,7 @@
 //! Scalar rules of `spec/numeric.md`, each in the most obvious form.
 
+pub mod elementary;
+
 /// The number of k that one block of a contraction holds (§3).
 pub const BLOCK: usize = 512;
 
