@@ -1,0 +1,146 @@
+//! Evidence: why a claim should be believed (`receipt.md` §9). Each piece binds the claim's id; a receipt signs its digest.
+//!
+//! To add a kind, add one variant to [`Evidence`] and [`EvidenceKind`], and one row to their `match`es.
+
+use crate::Digest;
+use crate::domain::EVIDENCE;
+use crate::dsse::PayloadType;
+use crate::json::{Value, object};
+use crate::keys::{Alg, KeyId, PublicKey, SignError, SignatureError, Signer, alg_field};
+use crate::wire::{Fields, FormatError, to_base64};
+
+/// The kinds of evidence, in the order in which receipts list them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum EvidenceKind {
+    /// The word of an identity.
+    Signature,
+    /// The promise that anyone who re-runs the model gets the same bits.
+    Replay,
+}
+
+impl EvidenceKind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 2] = [Self::Signature, Self::Replay];
+
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Replay => "replay",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// One piece of evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// The receipt key's signature over the bare claim id, which a contract can check without reading JSON.
+    Signature {
+        /// The claim that it speaks for.
+        claim_id: Digest,
+        /// The signature's algorithm.
+        alg: Alg,
+        /// The key.
+        key_id: KeyId,
+        /// The signature: 64 bytes.
+        signature: Vec<u8>,
+    },
+    /// The node's word that the outputs follow bit for bit under a version of the numeric specification. It shows nothing until
+    /// somebody re-runs.
+    Replay {
+        /// The claim that it speaks for.
+        claim_id: Digest,
+        /// The version of `spec/numeric.md`.
+        numeric: u32,
+    },
+}
+
+impl Evidence {
+    /// Signs a claim's id.
+    pub fn sign(claim_id: Digest, signer: &dyn Signer) -> Result<Self, SignError> {
+        let key = signer.public_key();
+        let signature = signer.sign(&PayloadType::ClaimId.encode(claim_id.as_bytes()))?;
+        Ok(Self::Signature { claim_id, alg: key.alg(), key_id: key.id(), signature })
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> EvidenceKind {
+        match self {
+            Self::Signature { .. } => EvidenceKind::Signature,
+            Self::Replay { .. } => EvidenceKind::Replay,
+        }
+    }
+
+    /// The claim that it speaks for.
+    pub fn claim_id(&self) -> Digest {
+        match self {
+            Self::Signature { claim_id, .. } | Self::Replay { claim_id, .. } => *claim_id,
+        }
+    }
+
+    /// The digest that a receipt signs: `H(EVIDENCE, canonical JSON)`.
+    pub fn digest(&self) -> Digest {
+        EVIDENCE.hash(&[self.to_value().canonical().as_bytes()])
+    }
+
+    /// For a signature: whether `key` made it. `None` for other kinds.
+    pub fn verify_signature(&self, key: &PublicKey) -> Option<Result<(), SignatureError>> {
+        let Self::Signature { claim_id, alg, key_id, signature } = self else { return None };
+        if *key_id != key.id() {
+            return Some(Err(SignatureError::KeyId { expected: key.id(), got: *key_id }));
+        }
+        Some(key.verify(*alg, &PayloadType::ClaimId.encode(claim_id.as_bytes()), signature))
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        let mut members =
+            object([("claim_id", self.claim_id().to_string().into()), ("kind", self.kind().name().into())]);
+        match self {
+            Self::Signature { alg, key_id, signature, .. } => members.extend(object([
+                ("alg", alg.name().into()),
+                ("keyid", key_id.to_string().into()),
+                ("sig", to_base64(signature).into()),
+            ])),
+            Self::Replay { numeric, .. } => {
+                members.extend(object([("numeric", Value::Int((*numeric).into()))]));
+            }
+        }
+        Value::Object(members)
+    }
+
+    pub(crate) fn from_value(value: Value, path: &str) -> Result<Self, FormatError> {
+        let mut fields = Fields::new(value, path)?;
+        let kind = kind_field(&mut fields)?;
+        let claim_id = fields.digest("claim_id")?;
+        let evidence = match kind {
+            EvidenceKind::Signature => Self::Signature {
+                claim_id,
+                alg: alg_field(&mut fields)?,
+                key_id: KeyId(fields.digest("keyid")?),
+                signature: fields.base64("sig", 64)?,
+            },
+            EvidenceKind::Replay => {
+                let numeric = fields.integer("numeric")?;
+                let path = fields.path("numeric");
+                let numeric = u32::try_from(numeric)
+                    .map_err(|_| FormatError::Value { path, expected: "a version below 2^32" })?;
+                Self::Replay { claim_id, numeric }
+            }
+        };
+        fields.finish()?;
+        Ok(evidence)
+    }
+}
+
+pub(crate) fn kind_field(fields: &mut Fields) -> Result<EvidenceKind, FormatError> {
+    let path = fields.path("kind");
+    EvidenceKind::from_name(&fields.text("kind", 32)?)
+        .ok_or(FormatError::Value { path, expected: "a known kind of evidence" })
+}
