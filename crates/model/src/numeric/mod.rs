@@ -1,6 +1,9 @@
 //! Scalar rules of `spec/numeric.md`, each in the most obvious form.
 
 pub mod elementary;
+pub mod fma;
+
+pub use fma::fma_f32_emulated;
 
 /// The number of k that one block of a contraction holds (§3).
 pub const BLOCK: usize = 512;

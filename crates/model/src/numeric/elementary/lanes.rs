@@ -1,0 +1,208 @@
+//! The functions that networks spend their time in, without branches: one float64 computation and one rounding each, so that a
+//! loop over a slice becomes vector code on every instruction set.
+//!
+//! Only IEEE float64 `+ - * /`, comparisons and bit operations are used, and Rust never contracts, so the bits do not depend on
+//! the machine. The float64 results are good to about 2^-52, which leaves at most a handful of inputs, listed beside each function,
+//! whose float32 neighbour would be wrong; a comparison puts them right.
+
+use super::coefficients as c;
+
+/// Added and taken away again, it rounds a float64 below 2^51 to the nearest integer, which then stands in the low bits of the sum.
+const MAGIC: f64 = 6755399441055744.0;
+/// The upper 42 bits of ln(2): times an integer below 2^11 it is exact.
+const LN2_HI: f64 = 0.6931471805598903;
+/// ln(2) - LN2_HI.
+const LN2_LO: f64 = 5.497923018708371e-14;
+
+/// The polynomial with coefficients `c`, lowest degree first: even and odd powers apart, which halves the chain of
+/// dependent operations.
+#[inline(always)]
+fn polynomial<const N: usize>(c: &[f64; N], x: f64) -> f64 {
+    let z = x * x;
+    let (mut even, mut odd) = (c[(N - 1) & !1], c[(N - 2) | 1]);
+    let mut i = (N - 1) & !1;
+    while i > 0 {
+        i -= 2;
+        even = even * z + c[i];
+    }
+    let mut i = (N - 2) | 1;
+    while i > 1 {
+        i -= 2;
+        odd = odd * z + c[i];
+    }
+    even + x * odd
+}
+
+/// `x` within `lo..=hi`; NaN stays.
+#[inline(always)]
+fn clamp(x: f64, lo: f64, hi: f64) -> f64 {
+    let x = if x > hi { hi } else { x };
+    if x < lo { lo } else { x }
+}
+
+/// The float32 nearest to `y`, with the canonical NaN.
+#[inline(always)]
+fn narrow(y: f64) -> f32 {
+    let y = y as f32;
+    if y.is_nan() { super::NAN } else { y }
+}
+
+/// `y`, but the second of a pair whose first is `x`.
+#[inline(always)]
+fn corrected<const N: usize>(x: f32, y: f32, pairs: &[(u32, u32); N]) -> f32 {
+    let mut y = y;
+    let mut i = 0;
+    while i < N {
+        y = if x.to_bits() == pairs[i].0 { f32::from_bits(pairs[i].1) } else { y };
+        i += 1;
+    }
+    y
+}
+
+/// `(2^k, e^r - 1)` with `x = k ln(2) + r`, for |x| < 700.
+#[inline(always)]
+fn exp_parts(x: f64) -> (f64, f64) {
+    let shifted = x * std::f64::consts::LOG2_E + MAGIC;
+    let k = shifted - MAGIC;
+    let r = (x - k * LN2_HI) - k * LN2_LO;
+    (power_of_two(shifted), r + r * r * polynomial(&c::EXP, r))
+}
+
+/// 2^k, where `shifted` is `MAGIC + k` and 2^k is a normal float64.
+#[inline(always)]
+fn power_of_two(shifted: f64) -> f64 {
+    f64::from_bits((shifted.to_bits() << 52).wrapping_add(1023 << 52))
+}
+
+/// e to the power `x`.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    let (scale, p) = exp_parts(clamp(f64::from(x), -105.0, 90.0));
+    narrow((1.0 + p) * scale)
+}
+
+/// 2 to the power `x`.
+#[inline(always)]
+pub fn exp2(x: f32) -> f32 {
+    let wide = clamp(f64::from(x), -151.0, 129.0);
+    let shifted = wide + MAGIC;
+    let r = (wide - (shifted - MAGIC)) * std::f64::consts::LN_2;
+    let p = r + r * r * polynomial(&c::EXP, r);
+    let y = narrow((1.0 + p) * power_of_two(shifted));
+    corrected(x, y, &[(0x3b42_9d37, 0x3f80_4385), (0xbcf3_a937, 0x3f7a_c6b1)])
+}
+
+/// e to the power `x`, less 1.
+#[inline(always)]
+pub fn expm1(x: f32) -> f32 {
+    let (scale, p) = exp_parts(clamp(f64::from(x), -40.0, 90.0));
+    let y = narrow((scale - 1.0) + p * scale);
+    if x == 0.0 { x } else { y }
+}
+
+/// Hyperbolic tangent: 1 from |x| = 9.02 on.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    let x = clamp(f64::from(x), -9.05, 9.05);
+    let z = x * x;
+    narrow(x * (polynomial(&c::TANH_P, z) / polynomial(&c::TANH_Q, z)))
+}
+
+/// The error function: 1 from |x| = 3.92 on.
+#[inline(always)]
+pub fn erf(x: f32) -> f32 {
+    let x = clamp(f64::from(x), -3.93, 3.93);
+    let z = x * x;
+    narrow(x * (polynomial(&c::ERF_P, z) / polynomial(&c::ERF_Q, z)))
+}
+
+/// `(k, f)` with `x = 2^k (1 + f)` and `1 + f` in [1/sqrt(2), sqrt(2)), for a positive normal `x`.
+#[inline(always)]
+fn log_parts(x: f64) -> (f64, f64) {
+    /// Bits of sqrt(1/2), rounded up.
+    const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
+    /// Bits of 1.
+    const ONE: u64 = 1023 << 52;
+    let bits = x.to_bits();
+    let biased = bits.wrapping_add(ONE - SQRT_HALF) >> 52;
+    let m = f64::from_bits(bits.wrapping_sub(biased << 52).wrapping_add(ONE));
+    // The exponent, of at most 11 bits, becomes a float64 as the last bits of 2^52 + biased.
+    let k = f64::from_bits((1075 << 52) | biased) - (4503599627370496.0 + 1023.0);
+    (k, m - 1.0)
+}
+
+/// `(f^2/2, f - f^2/2 - log(1 + f))`, with 1 + f in [1/sqrt(2), sqrt(2)).
+#[inline(always)]
+fn log_tail(f: f64) -> (f64, f64) {
+    let half = 0.5 * f * f;
+    let s = f / (2.0 + f);
+    let z = s * s;
+    (half, s * (half + z * polynomial(&c::LOG, z)))
+}
+
+/// `y`, with the special values of a logarithm whose argument is `x`.
+#[inline(always)]
+fn log_special(x: f32, y: f32) -> f32 {
+    let y = if x == f32::INFINITY { x } else { y };
+    let y = if x >= 0.0 { y } else { super::NAN };
+    if x == 0.0 { f32::NEG_INFINITY } else { y }
+}
+
+/// The natural logarithm.
+#[inline(always)]
+pub fn log(x: f32) -> f32 {
+    let (k, f) = log_parts(f64::from(x));
+    let (half, tail) = log_tail(f);
+    let y = k * LN2_HI - ((half - (tail + k * LN2_LO)) - f);
+    log_special(x, y as f32)
+}
+
+/// The natural logarithm of `1 + x`.
+#[inline(always)]
+pub fn log1p(x: f32) -> f32 {
+    let wide = f64::from(x);
+    let one = 1.0 + wide;
+    let (k, f) = log_parts(one);
+    // Where the exponent is 0, x itself is the exact fraction.
+    let f = if k == 0.0 { wide } else { f };
+    let (half, tail) = log_tail(f);
+    let y = (k * LN2_HI - ((half - (tail + k * LN2_LO)) - f)) as f32;
+    let y = log_special(one as f32, y);
+    if x == 0.0 { x } else { y }
+}
+
+/// Up to here (and not for NaN) [`sin`] and [`cos`] hold.
+pub const TRIG_LIMIT: f32 = 1_048_576.0;
+/// The upper 33 bits of pi/2: times an integer below 2^20 it is exact.
+const HALF_PI_1: f64 = 1.5707963267341256;
+/// The next 33 bits.
+const HALF_PI_2: f64 = 6.077100506303966e-11;
+/// pi/2 - HALF_PI_1 - HALF_PI_2.
+const HALF_PI_3: f64 = 2.0222662487959506e-21;
+
+/// sin(x + quarter pi/2), for |x| up to [`TRIG_LIMIT`].
+#[inline(always)]
+fn sin_shifted(x: f64, quarter: u64) -> f32 {
+    let shifted = x * std::f64::consts::FRAC_2_PI + MAGIC;
+    let k = shifted - MAGIC;
+    let r = ((x - k * HALF_PI_1) - k * HALF_PI_2) - k * HALF_PI_3;
+    let z = r * r;
+    let s = r + r * (z * polynomial(&c::SIN, z));
+    let c = (1.0 - 0.5 * z) + z * z * polynomial(&c::COS, z);
+    let quadrant = shifted.to_bits().wrapping_add(quarter);
+    let y = if quadrant & 1 == 0 { s } else { c };
+    f64::from_bits(y.to_bits() ^ ((quadrant & 2) << 62)) as f32
+}
+
+/// Sine of `x` radians, for |x| up to [`TRIG_LIMIT`].
+#[inline(always)]
+pub fn sin(x: f32) -> f32 {
+    let y = sin_shifted(f64::from(x), 0);
+    if x == 0.0 { x } else { y }
+}
+
+/// Cosine of `x` radians, for |x| up to [`TRIG_LIMIT`].
+#[inline(always)]
+pub fn cos(x: f32) -> f32 {
+    sin_shifted(f64::from(x), 1)
+}

@@ -1,0 +1,38 @@
+//! The functions that networks rarely call: computed by the pure-Rust float64 functions of `libm`, whose error is about one float64
+//! ulp, and rounded once. The few inputs at which that second rounding goes wrong are listed.
+
+macro_rules! functions {
+    ($($name:ident = $f64:expr, [$($x:literal => $y:literal),* $(,)?];)+) => {
+        $(
+            pub(super) fn $name(x: f32) -> f32 {
+                match x.to_bits() {
+                    $($x => f32::from_bits($y),)*
+                    _ => crate::numeric::canonical_f32($f64(f64::from(x)) as f32),
+                }
+            }
+        )+
+    };
+}
+
+/// `1 / sqrt(x)`, with two float64 roundings.
+fn rsqrt_f64(x: f64) -> f64 {
+    if x == 0.0 || x.is_infinite() { 1.0 / x.sqrt() } else { x.sqrt() * (1.0 / x) }
+}
+
+functions! {
+    log2 = libm::log2, [];
+    log10 = libm::log10, [0x0efe_ee7a => 0xc1e9_9d23];
+    sin = libm::sin, [0x4619_9998 => 0xbeb1_fa5d, 0xc619_9998 => 0x3eb1_fa5d];
+    cos = libm::cos, [];
+    tan = libm::tan, [];
+    asin = libm::asin, [];
+    acos = libm::acos, [0x3288_85a3 => 0x3fc9_0fdb, 0x3982_6222 => 0x3fc9_07b5];
+    atan = libm::atan, [0x3d8d_6b23 => 0x3d8d_31c3, 0xbd8d_6b23 => 0xbd8d_31c3];
+    sinh = libm::sinh, [];
+    cosh = libm::cosh, [];
+    asinh = libm::asinh, [];
+    acosh = libm::acosh, [];
+    atanh = libm::atanh, [];
+    erfc = libm::erfc, [];
+    rsqrt = rsqrt_f64, [];
+}
