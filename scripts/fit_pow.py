@@ -25,6 +25,7 @@ def show(name, pairs, doc):
 
 
 print("//! Tables of `pow`, written by `scripts/fit_pow.py`.")
+print("#![allow(clippy::approx_constant)]")
 
 # m in [1/sqrt(2), sqrt(2)) has i = round(64 m) in 45..=91; c = 1/m to 9 bits, and 1 where i = 64.
 cs = [mpf(round(mpf(64) / i * 256)) / 256 for i in range(45, 92)]

@@ -1,4 +1,5 @@
 //! Coefficients, lowest degree first, written by `scripts/fit_elementary.py`; errors are relative to the function served.
+#![allow(clippy::approx_constant)]
 
 /// q of `exp(r) = 1 + r + r^2 q(r)`, |r| <= ln(2)/2: 2^-55.8.
 pub(super) const EXP: [f64; 10] = [

@@ -1,4 +1,5 @@
 //! Tables of `pow`, written by `scripts/fit_pow.py`.
+#![allow(clippy::approx_constant)]
 
 /// c close to 64 / i for i in 45..=91, a multiple of 2^-8: c m - 1 is exact for a float32 m, and below 1/70.
 pub(super) const INVERSE: [f64; 47] = [
