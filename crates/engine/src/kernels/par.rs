@@ -1,0 +1,34 @@
+//! Splitting work over threads: always over outputs, never within one reduction.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::program::Exec;
+
+/// The least work for one thread, in units of `cost` (about an eighth of a nanosecond): below it, waking a thread costs more.
+const WORTH: usize = 80_000;
+
+/// Calls `work(start, chunk)` for chunks of `out` that are multiples of `grain` elements long (but for the last), at the same time
+/// on several threads where `out.len() * cost` is worth it.
+pub(crate) fn chunks(
+    exec: &Exec,
+    out: &mut [f32],
+    grain: usize,
+    cost: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    let grain = grain.max(1);
+    let most = exec.pool.threads().min(out.len().saturating_mul(cost) / WORTH);
+    let grains = out.len().div_ceil(grain);
+    if most < 2 || grains < 2 {
+        work(0, out);
+        return;
+    }
+    let size = grains.div_ceil(grains.min(2 * most)) * grain;
+    // Each part is locked once, by the thread that takes it.
+    let parts: Vec<Mutex<&mut [f32]>> = out.chunks_mut(size).map(Mutex::new).collect();
+    exec.pool.run(parts.len(), |part| {
+        if let Some(chunk) = parts.get(part) {
+            work(part * size, &mut chunk.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    });
+}
