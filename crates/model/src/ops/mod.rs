@@ -8,8 +8,13 @@ use hallmark_receipt::{DType, Element, Tensor, TensorError, tensor::count};
 
 use crate::graph::{Attrs, Node, TypeInfo};
 
+pub mod conv;
 pub mod elementwise;
+mod half;
 pub mod infer;
+pub mod norm;
+pub mod pool;
+pub mod window;
 
 /// Operator domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +44,7 @@ pub struct OpDef {
 }
 
 /// All families of operators.
-pub const FAMILIES: &[&[OpDef]] = &[elementwise::OPS];
+pub const FAMILIES: &[&[OpDef]] = &[elementwise::OPS, conv::OPS, norm::OPS, pool::OPS];
 
 /// The operator `name` of `domain`.
 pub fn find(domain: Domain, name: &str) -> Option<&'static OpDef> {
