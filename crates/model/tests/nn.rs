@@ -1,4 +1,5 @@
 //! Convolution, pooling and normalisation on small cases worked by hand. The conformance suite covers the rest.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use hallmark_model::graph::{Attr, Attrs, Node};
 use hallmark_model::ops::{self, Domain, EvalCx, OpError};

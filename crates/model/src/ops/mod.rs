@@ -12,6 +12,7 @@ pub mod conv;
 pub mod elementwise;
 mod half;
 pub mod infer;
+pub mod ml;
 pub mod norm;
 pub mod pool;
 pub mod window;
@@ -44,7 +45,16 @@ pub struct OpDef {
 }
 
 /// All families of operators.
-pub const FAMILIES: &[&[OpDef]] = &[elementwise::OPS, conv::OPS, norm::OPS, pool::OPS];
+pub const FAMILIES: &[&[OpDef]] = &[
+    elementwise::OPS,
+    conv::OPS,
+    ml::encode::OPS,
+    ml::linear::OPS,
+    ml::scale::OPS,
+    ml::tree_ops::OPS,
+    norm::OPS,
+    pool::OPS,
+];
 
 /// The operator `name` of `domain`.
 pub fn find(domain: Domain, name: &str) -> Option<&'static OpDef> {
