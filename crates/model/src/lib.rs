@@ -7,6 +7,8 @@
 //! ```
 
 pub mod graph;
+pub mod infer;
 pub mod numeric;
+pub mod onnx;
 pub mod ops;
 pub mod reference;
