@@ -2,8 +2,10 @@
 
 pub mod elementary;
 pub mod fma;
+pub mod number;
 
 pub use fma::fma_f32_emulated;
+pub use number::{Number, contract, maximum, reduce, sum};
 
 /// The number of k that one block of a contraction holds (§3).
 pub const BLOCK: usize = 512;
@@ -30,6 +32,30 @@ pub fn max_f32(a: f32, b: f32) -> f32 {
 #[inline(always)]
 pub fn min_f32(a: f32, b: f32) -> f32 {
     canonical_f32(-max_f32(-a, -b))
+}
+
+/// [`canonical_f32`] for float64.
+#[inline(always)]
+pub fn canonical_f64(x: f64) -> f64 {
+    if x.is_nan() { f64::from_bits(0x7ff8_0000_0000_0000) } else { x }
+}
+
+/// [`max_f32`] for float64.
+#[inline(always)]
+pub fn max_f64(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        canonical_f64(f64::NAN)
+    } else if a > b || (a == b && b.is_sign_negative()) {
+        a
+    } else {
+        b
+    }
+}
+
+/// [`min_f32`] for float64.
+#[inline(always)]
+pub fn min_f64(a: f64, b: f64) -> f64 {
+    canonical_f64(-max_f64(-a, -b))
 }
 
 /// One output of a contraction (§3, §4): pairs in k order, `block` of them a block.

@@ -1,5 +1,7 @@
 //! Type inference that several operators share.
 
+use hallmark_receipt::DType;
+
 use super::{InferCx, OpError};
 use crate::graph::{Dim, TypeInfo};
 
@@ -34,4 +36,49 @@ pub fn broadcast_dims(a: &[Dim], b: &[Dim]) -> Result<Vec<Dim>, OpError> {
             _ => Ok(Dim::Unknown),
         })
         .collect()
+}
+
+/// Like [`broadcast`], for operators whose inputs must share one element type.
+pub fn broadcast_same(cx: &InferCx<'_>) -> Result<Vec<TypeInfo>, OpError> {
+    let mut out = broadcast(cx)?;
+    if let Some(info) = out.first_mut() {
+        info.dtype = same_type(cx, 0..cx.types.len())?;
+    }
+    Ok(out)
+}
+
+/// Like [`broadcast_same`], with truth values as the result.
+pub fn broadcast_bool(cx: &InferCx<'_>) -> Result<Vec<TypeInfo>, OpError> {
+    let mut out = broadcast_same(cx)?;
+    if let Some(info) = out.first_mut() {
+        info.dtype = Some(DType::Bool);
+    }
+    Ok(out)
+}
+
+/// Where: the type of the second and third input, the shape that all three broadcast to.
+pub fn select(cx: &InferCx<'_>) -> Result<Vec<TypeInfo>, OpError> {
+    let mut out = broadcast(cx)?;
+    if let Some(info) = out.first_mut() {
+        info.dtype = same_type(cx, 1..cx.types.len())?;
+    }
+    Ok(out)
+}
+
+/// Truth values of the first input's shape.
+pub fn boolean(cx: &InferCx<'_>) -> Result<Vec<TypeInfo>, OpError> {
+    Ok(vec![TypeInfo { dtype: Some(DType::Bool), shape: cx.input(0)?.shape.clone() }])
+}
+
+/// The element type that the inputs of `range` share, as far as it is known.
+pub fn same_type(cx: &InferCx<'_>, range: std::ops::Range<usize>) -> Result<Option<DType>, OpError> {
+    let mut dtype = None;
+    for index in range {
+        match (dtype, cx.types.get(index).and_then(Option::as_ref).and_then(|info| info.dtype)) {
+            (Some(a), Some(got)) if a != got => return Err(OpError::InputType { index, got }),
+            (None, known) => dtype = known,
+            _ => {}
+        }
+    }
+    Ok(dtype)
 }

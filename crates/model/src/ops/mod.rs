@@ -10,12 +10,19 @@ use crate::graph::{Attrs, Node, TypeInfo};
 
 pub mod conv;
 pub mod elementwise;
-mod half;
 pub mod infer;
 pub mod ml;
 pub mod norm;
 pub mod pool;
 pub mod window;
+pub mod activation;
+pub mod binary;
+pub mod cast;
+pub mod dispatch;
+pub mod half;
+pub mod index;
+#[cfg(test)]
+mod test;
 
 /// Operator domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,9 +52,13 @@ pub struct OpDef {
 }
 
 /// All families of operators.
+#[rustfmt::skip]
 pub const FAMILIES: &[&[OpDef]] = &[
-    elementwise::OPS,
+    activation::OPS,
+    binary::OPS,
+    cast::OPS,
     conv::OPS,
+    elementwise::OPS,
     ml::encode::OPS,
     ml::linear::OPS,
     ml::scale::OPS,
