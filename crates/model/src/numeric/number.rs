@@ -260,7 +260,7 @@ mod tests {
         let pairs: Vec<(f32, f32)> = (0..700_u16).map(|i| (1.0 / f32::from(i + 1), 0.3)).collect();
         let block = |r: std::ops::Range<usize>| pairs[r].iter().fold(0.0, |acc, (a, b)| a.mul_add(*b, acc));
         assert_eq!(contract(pairs.iter().copied(), 512), block(0..512) + block(512..700));
-        assert_eq!(contract([], 512), 0.0_f32);
+        assert_eq!(contract::<f32>([], 512), 0.0);
         assert_eq!(contract([(200_u8, 2_u8)], 512), 144);
     }
 

@@ -78,7 +78,7 @@ fn parameters<const N: usize>(attrs: &Attrs, defaults: [(&str, f32); N]) -> [f32
 }
 
 fn relu(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
-    like(cx, with_numbers!(cx, 0, v => map(v, |x| relu_of(x))))
+    like(cx, with_numbers!(cx, 0, v => map(v, relu_of)))
 }
 
 fn relu_of<T: Number>(x: T) -> T {

@@ -89,7 +89,7 @@ macro_rules! arithmetic {
     ($($name:ident => $f:path;)*) => {$(
         fn $name(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
             let (shape, steps) = pair(cx, cx.input(0)?.dtype())?;
-            let data = with_numbers!(cx, 0, a => zip(&shape, &steps, a, cx.slice(1)?, |x, y| $f(x, y)));
+            let data = with_numbers!(cx, 0, a => zip(&shape, &steps, a, cx.slice(1)?, $f));
             one(shape, data)
         }
     )*};
@@ -98,7 +98,7 @@ arithmetic! { add => Number::add; sub => Number::sub; mul => Number::mul; }
 
 fn div(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
     let (shape, steps) = pair(cx, cx.input(0)?.dtype())?;
-    let data = with_numbers!(cx, 0, a => try_zip(&shape, &steps, a, cx.slice(1)?, |x, y| Number::div(x, y))?);
+    let data = with_numbers!(cx, 0, a => try_zip(&shape, &steps, a, cx.slice(1)?, Number::div)?);
     one(shape, data)
 }
 
@@ -112,9 +112,9 @@ fn modulo(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
     let data = with_numbers!(cx, 0, a => {
         let b = cx.slice(1)?;
         if fmod {
-            try_zip(&shape, &steps, a, b, |x, y| Number::remainder(x, y))?
+            try_zip(&shape, &steps, a, b, Number::remainder)?
         } else {
-            try_zip(&shape, &steps, a, b, |x, y| Number::modulo(x, y))?
+            try_zip(&shape, &steps, a, b, Number::modulo)?
         }
     });
     one(shape, data)
@@ -133,7 +133,7 @@ fn pow(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
         _ => {
             let (shape, steps) = pair(cx, cx.input(0)?.dtype())?;
             let exponent = whole_numbers(cx.input(1)?)?;
-            let data = with_integers!(cx, 0, a => try_zip(&shape, &steps, a, &exponent, |x, n| power(x, n))?);
+            let data = with_integers!(cx, 0, a => try_zip(&shape, &steps, a, &exponent, power)?);
             one(shape, data)
         }
     }
@@ -198,7 +198,7 @@ macro_rules! variadic {
                 for index in 1..shapes.len() {
                     let next = broadcast_strides(shapes[index], &shape)?;
                     let values = cx.slice_like(first, index)?;
-                    fold(&mut acc, &shape, &next, values, |x, y| $f(x, y));
+                    fold(&mut acc, &shape, &next, values, $f);
                 }
                 wrap_data(acc)
             });
@@ -300,7 +300,7 @@ fn bit_shift(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
     let data = with_integers!(cx, 0, a => {
         let b = cx.slice_like(a, 1)?;
         zip(&shape, &steps, a, b, |x, y| {
-            let by = u32::try_from(y).unwrap_or(u32::MAX);
+            let by = shift_of(y.into());
             if left {
                 x.checked_shl(by).unwrap_or_default()
             } else {
@@ -310,6 +310,11 @@ fn bit_shift(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
         })
     });
     one(shape, data)
+}
+
+/// A shift count, out of every type's range where it is negative or too large.
+fn shift_of(by: i128) -> u32 {
+    u32::try_from(by).unwrap_or(u32::MAX)
 }
 
 fn select(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -322,19 +327,27 @@ fn select(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
         broadcast_strides(b.shape(), &shape)?,
     ];
     let condition = cx.slice::<bool>(0)?;
-    let data = with_data!(a.data(), x => {
-        let y = cx.slice_like(x, 2)?;
-        let mut out = Vec::with_capacity(n);
-        rows(&shape, [&steps[0], &steps[1], &steps[2]], |mut at, len, by| {
-            for _ in 0..len {
-                let [i, j, k] = at.map(isize::cast_unsigned);
-                out.push(if condition[i] { x[j].clone() } else { y[k].clone() });
-                at = std::array::from_fn(|n| at[n] + by[n]);
-            }
-        });
-        wrap_data(out)
-    });
+    let data = with_data!(a.data(), x => wrap_data(choose(&shape, &steps, condition, x, cx.slice(2)?, n)));
     one(shape, data)
+}
+
+fn choose<T: Clone>(
+    shape: &[usize],
+    steps: &[Vec<isize>; 3],
+    c: &[bool],
+    a: &[T],
+    b: &[T],
+    n: usize,
+) -> Vec<T> {
+    let mut out = Vec::with_capacity(n);
+    rows(shape, [&steps[0], &steps[1], &steps[2]], |mut at, len, by| {
+        for _ in 0..len {
+            let [i, j, k] = at.map(isize::cast_unsigned);
+            out.push(if c[i] { &a[j] } else { &b[k] }.clone());
+            at = std::array::from_fn(|n| at[n] + by[n]);
+        }
+    });
+    out
 }
 
 #[cfg(test)]

@@ -60,15 +60,15 @@ pub fn map_f32(cx: &EvalCx<'_>, f: impl Fn(f32) -> f32) -> Result<Vec<Tensor>, O
 }
 
 fn abs(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
-    like(cx, with_numbers!(cx, 0, v => map(v, |x| Number::abs(x))))
+    like(cx, with_numbers!(cx, 0, v => map(v, Number::abs)))
 }
 
 fn neg(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
-    like(cx, with_numbers!(cx, 0, v => map(v, |x| Number::neg(x))))
+    like(cx, with_numbers!(cx, 0, v => map(v, Number::neg)))
 }
 
 fn sign(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
-    like(cx, with_numbers!(cx, 0, v => map(v, |x| Number::sign(x))))
+    like(cx, with_numbers!(cx, 0, v => map(v, Number::sign)))
 }
 
 fn ceil(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {

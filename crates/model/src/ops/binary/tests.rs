@@ -50,7 +50,10 @@ fn shifts_past_the_width() {
 #[test]
 fn integer_powers() {
     let x = Tensor::vector(vec![2_i32, -1, 3]);
-    assert_eq!(one("Pow", &[], &[&x, &Tensor::vector(vec![10.0_f32, 3.0, -1.0])]), Tensor::vector(vec![1024, -1, 0]));
+    assert_eq!(
+        one("Pow", &[], &[&x, &Tensor::vector(vec![10.0_f32, 3.0, -1.0])]),
+        Tensor::vector(vec![1024, -1, 0])
+    );
     assert!(eval("Pow", 15, &[], &[Some(&x), Some(&Tensor::scalar(0.5_f32))]).is_err());
 }
 
