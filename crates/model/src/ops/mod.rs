@@ -8,21 +8,21 @@ use hallmark_receipt::{DType, Element, Tensor, TensorError, tensor::count};
 
 use crate::graph::{Attrs, Node, TypeInfo};
 
+pub mod activation;
+pub mod binary;
+pub mod cast;
 pub mod conv;
+pub mod dispatch;
 pub mod elementwise;
+pub mod half;
+pub mod index;
 pub mod infer;
 pub mod ml;
 pub mod norm;
 pub mod pool;
-pub mod window;
-pub mod activation;
-pub mod binary;
-pub mod cast;
-pub mod dispatch;
-pub mod half;
-pub mod index;
 #[cfg(test)]
 mod test;
+pub mod window;
 
 /// Operator domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
