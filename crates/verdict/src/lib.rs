@@ -1,9 +1,34 @@
 //! The judge: a policy and a bundle go in, a list of checks and a verdict come out.
 //!
-//! Pure: bytes, policy and `now` go in; re-execution comes in through [`Replayer`].
+//! Every check has three outcomes: passed, failed, not checked. Any failed check rejects. A check that the policy requires and
+//! that was not made leaves the verdict undecided. And **a key that travels in a bundle is never a trust anchor**: a receipt is
+//! accepted only where the output was re-run bit for bit on the verifier's own copy of the model, or where the node's
+//! identity is one that the verifier trusts and its word is among the evidence. Only [`judge`] makes a [`Verified`].
+//!
+//! Pure: bytes, policy and `now` go in; re-execution comes in through [`Replayer`]. The steps are those of `spec/receipt.md` §13.
+//!
+//! ```
+//! use hallmark_verdict::{Context, Decision, Policy, judge, render};
+//!
+//! let context = Context::at(1_795_000_000_000); // milliseconds since 1970
+//! let verdict = judge(b"{\"format\": \"something else\"}", &Policy::default_policy(), &context, None);
+//! assert!(matches!(verdict.decision, Decision::Rejected));
+//! assert_eq!(verdict.exit_code(), 1);
+//! print!("{}", render::text(&verdict));
+//! ```
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 use hallmark_receipt::{Digest, Tensor};
+
+pub mod check;
+pub mod judge;
+pub mod policy;
+pub mod render;
+pub mod time;
+
+pub use check::{Check, CheckId, Outcome, Question, Reason, Why};
+pub use judge::{Basis, Context, Decision, Lacking, Trust, Verdict, Verified, judge};
+pub use policy::{Policy, PolicyError};
 
 /// Re-executes a model on opened inputs.
 ///
@@ -32,7 +57,11 @@ pub enum ReplayError {
         /// The version that the manifest names.
         claimed: u32,
     },
-    /// The model refused to run on these inputs.
+    /// The verifier could not make the run, for a reason of its own: a budget, an unreadable or damaged copy. The check is then
+    /// not made.
+    #[error("the run could not be made here: {0}")]
+    Unavailable(String),
+    /// The model refused to run on these inputs, and would anywhere. The check then fails.
     #[error("the model does not run on this input: {0}")]
     Execution(String),
 }

@@ -1,0 +1,430 @@
+//! Checks: what was asked, and the three ways in which it can come out.
+
+use std::fmt;
+
+use hallmark_receipt::certificate::RevocationReason;
+use hallmark_receipt::{
+    CertificateError, Digest, EvidenceKind, FormatError, KeyId, Model, Nonce, PublicationError, Purpose,
+    RequestId, SignatureError,
+};
+
+/// The questions that a receipt answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Question {
+    /// Which model? Who published it, are these exactly its bytes.
+    Model,
+    /// In which environment? Which node, hardware and code ran it, and when.
+    Environment,
+    /// Was the output made the right way?
+    Output,
+    /// Is it settled?
+    Settlement,
+}
+
+impl Question {
+    /// Every question, in order.
+    pub const ALL: [Self; 4] = [Self::Model, Self::Environment, Self::Output, Self::Settlement];
+
+    /// The question in words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Model => "Which model?",
+            Self::Environment => "In which environment?",
+            Self::Output => "Was the output made the right way?",
+            Self::Settlement => "Is it settled?",
+        }
+    }
+}
+
+macro_rules! checks {
+    ($($(#[$doc:meta])* $id:ident = $name:literal, $question:ident, $source:literal, $not_shown:literal;)*) => {
+        /// The checks that the judge knows, in the order in which they are shown.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum CheckId { $($(#[$doc])* $id),* }
+
+        impl CheckId {
+            /// Every check, in order.
+            pub const ALL: &[Self] = &[$(Self::$id),*];
+
+            /// Its name: in policies, in JSON, and as the title of its row.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$id => $name),* }
+            }
+
+            /// The question that it belongs to.
+            pub fn question(self) -> Question {
+                match self { $(Self::$id => Question::$question),* }
+            }
+
+            /// The section that says what is checked.
+            pub fn source(self) -> &'static str {
+                match self { $(Self::$id => $source),* }
+            }
+
+            /// What remains unknown as long as this check was not made.
+            pub fn not_shown(self) -> &'static str {
+                match self { $(Self::$id => $not_shown),* }
+            }
+        }
+    };
+}
+
+checks! {
+    /// The manifest's SHA-256 is the model's id.
+    Manifest = "manifest", Model, "receipt.md §13.7", "which bytes the model consists of";
+    /// The graph in the bundle is the manifest's.
+    Graph = "graph", Model, "receipt.md §13.8", "the model's structure";
+    /// The model is the one that the verifier asked for.
+    ExpectedModel = "expected-model", Model, "receipt.md §13.9", "that it is the model you want (none was named)";
+    /// A publisher whose key the verifier knows signed for the model.
+    Publisher = "publisher", Model, "receipt.md §13.10", "who published the model";
+    /// The signing key is certified for receipts by the node's identity, at the claimed time.
+    Certificate = "certificate", Environment, "receipt.md §13.2", "which node's key signed";
+    /// The key is not revoked.
+    Revocation = "revocation", Environment, "receipt.md §13.3", "that the node's keys are unrevoked";
+    /// The node's identity is one that the verifier trusts.
+    Identity = "identity", Environment, "receipt.md §13.4", "who the node is";
+    /// The time is not in the future and not too long ago.
+    Time = "time", Environment, "receipt.md §13.5", "when it happened (the time is the node's word, and could be backdated)";
+    /// Attested hardware ran it.
+    Hardware = "hardware", Environment, "receipt.md §13.16", "which hardware and code ran it";
+    /// The file is a bundle.
+    Bundle = "bundle", Output, "receipt.md §12", "anything";
+    /// The signature of the envelope.
+    Signature = "signature", Output, "receipt.md §13.6", "that anybody signed it";
+    /// The statement is well formed and about the claimed outputs.
+    Statement = "statement", Output, "receipt.md §13.1", "what was stated";
+    /// The claim's id follows from its fields.
+    Claim = "claim", Output, "receipt.md §13.11", "what was claimed";
+    /// The claim answers the verifier's request.
+    Request = "request", Output, "receipt.md §13.12", "that it answers a request of yours (none was named)";
+    /// The claims whose outputs went into this one.
+    Parents = "parents", Output, "receipt.md §13.11", "what the parent claims say";
+    /// The opened inputs are those committed to.
+    Inputs = "inputs", Output, "receipt.md §13.13", "what the input was";
+    /// The opened outputs are those committed to.
+    Outputs = "outputs", Output, "receipt.md §13.13", "what the output was";
+    /// The evidence is what the receipt lists, and is about this claim.
+    Evidence = "evidence", Output, "receipt.md §13.14", "which evidence belongs to it";
+    /// The evidence `signature`: the node's key signed the bare claim.
+    Word = "word", Output, "receipt.md §13.14", "that the node stands by the bare claim";
+    /// The model, run again on the opened inputs, gives the opened outputs bit for bit.
+    Replay = "replay", Output, "receipt.md §13.15", "that the model gives this output for this input";
+    /// It is settled.
+    Settlement = "settlement", Settlement, "receipt.md §13.16", "that it was paid for or recorded";
+}
+
+impl CheckId {
+    /// The check of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|id| id.name() == name)
+    }
+}
+
+impl fmt::Display for CheckId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a check came out. There is no fourth way, and "not checked" is never success.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Checked, and so.
+    Passed,
+    /// Checked, and not so.
+    Failed(Reason),
+    /// Not checked.
+    NotChecked(Why),
+}
+
+/// One check that was made or not made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// Which one.
+    pub id: CheckId,
+    /// The question that it belongs to.
+    pub question: Question,
+    /// The title of its row.
+    pub title: &'static str,
+    /// How it came out.
+    pub outcome: Outcome,
+    /// What had to be found, where that is one value.
+    pub expected: Option<String>,
+    /// What was found.
+    pub got: Option<String>,
+    /// The section that says what is checked.
+    pub source: &'static str,
+}
+
+impl Check {
+    /// Passed; `got` says what was found.
+    pub fn passed(id: CheckId, got: impl Into<String>) -> Self {
+        Self::new(id, Outcome::Passed, None, Some(got.into()))
+    }
+
+    /// Failed.
+    pub fn failed(id: CheckId, reason: Reason) -> Self {
+        let (expected, got) = reason.expected_and_got();
+        Self::new(id, Outcome::Failed(reason), expected, got)
+    }
+
+    /// Not checked.
+    pub fn not_checked(id: CheckId, why: Why) -> Self {
+        Self::new(id, Outcome::NotChecked(why), None, None)
+    }
+
+    /// Whether it passed.
+    pub fn has_passed(&self) -> bool {
+        self.outcome == Outcome::Passed
+    }
+
+    /// Whether it failed.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed(_))
+    }
+
+    fn new(id: CheckId, outcome: Outcome, expected: Option<String>, got: Option<String>) -> Self {
+        Self { id, question: id.question(), title: id.name(), outcome, expected, got, source: id.source() }
+    }
+}
+
+/// Why a check was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Why {
+    /// It stands on a check that did not pass.
+    #[error("`{0}` did not pass")]
+    After(CheckId),
+    /// The bundle lacks what it needs.
+    #[error("redacted: the bundle does not open it")]
+    Redacted,
+    /// The model is only named.
+    #[error("the model is only named by its provider, so nobody can check its bytes")]
+    OnlyNamed,
+    /// The receipt came without the graph.
+    #[error("the receipt came without it")]
+    NotAttached,
+    /// The bundle holds no evidence of this kind.
+    #[error("the receipt holds no such evidence")]
+    NoEvidence,
+    /// The verifier named no model.
+    #[error("no model was named")]
+    NoModelNamed,
+    /// The verifier named no request.
+    #[error("no request was named")]
+    NoRequestNamed,
+    /// Nobody signed for the model.
+    #[error("no publisher signed for it in the bundle")]
+    NoPublisher,
+    /// The signature holds, but its key came with the bundle.
+    #[error("signed by key {0}, which you do not know")]
+    UnknownPublisher(KeyId),
+    /// The certificate holds, but the identity came with the bundle.
+    #[error("identity {0} is not one that you trust")]
+    UnknownIdentity(KeyId),
+    /// The verifier has no list of revocations.
+    #[error("no list of revocations was given")]
+    NoRevocations,
+    /// Nothing outside the node says when.
+    #[error("{time}, by the node's word alone")]
+    NodesWord {
+        /// The claimed time.
+        time: String,
+    },
+    /// The parents are other receipts.
+    #[error("{0} parent claims, each a receipt of its own")]
+    ParentsElsewhere(usize),
+    /// The verifier cannot re-run.
+    #[error("nothing to re-run it with")]
+    NoReplayer,
+    /// The verifier holds no copy of the model.
+    #[error("you have no copy of model {0}")]
+    ModelAbsent(Digest),
+    /// The model's numeric specification is another version.
+    #[error("this build does not execute numeric specification {0}")]
+    NumericVersion(u32),
+    /// The run has parameters that a plain re-run does not cover.
+    #[error("the run has parameters that a re-run does not cover yet")]
+    Parameters,
+    /// The verifier could not run the model.
+    #[error("the re-run could not be made: {0}")]
+    Unavailable(String),
+    /// No hardware evidence in the bundle.
+    #[error("no hardware evidence in the bundle")]
+    NoHardware,
+    /// Not settled.
+    #[error("not settled")]
+    NotSettled,
+}
+
+/// Why a check failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum Reason {
+    #[error("not a bundle: {0}")]
+    Format(FormatError),
+    #[error("not a receipt: {0}")]
+    Statement(FormatError),
+    #[error("a receipt's key has exactly one certificate, the bundle holds {got}")]
+    CertificateCount { got: usize },
+    #[error("the certificate does not hold: {0}")]
+    Certificate(CertificateError),
+    #[error("the key is certified for `{}`, not for receipts", got.name())]
+    Purpose { got: Purpose },
+    #[error("the certificate is in force from {not_before} to {not_after}, not at the claimed time {time}")]
+    NotInForce { not_before: String, not_after: String, time: String },
+    #[error("the claim names another node than the one that certified the key")]
+    OtherNode { expected: KeyId, got: KeyId },
+    #[error("key {key} is revoked ({}) since {since}", reason.name())]
+    Revoked { key: KeyId, reason: RevocationReason, since: String },
+    #[error("signed under an identity that is not among those you named")]
+    NotTrusted { expected: Vec<KeyId>, got: KeyId },
+    #[error("the claimed time {time} is in the future, it is {now}")]
+    FromTheFuture { time: String, now: String },
+    #[error("the claimed time {time} is more than {limit_seconds} s ago, it is {now}")]
+    TooOld { time: String, now: String, limit_seconds: u64 },
+    #[error("the envelope's signature does not hold: {0}")]
+    Signature(SignatureError),
+    #[error("the statement names another signer than the certified key")]
+    Signer { expected: KeyId, got: KeyId },
+    #[error("the statement's subject is not the claim's output commitment")]
+    Subject { expected: Digest, got: Digest },
+    #[error("the claim's id does not follow from its fields")]
+    ClaimId { expected: Digest, got: Digest },
+    #[error("the bundle lacks the model's manifest")]
+    ManifestMissing,
+    #[error("the model is only named, yet the bundle holds a manifest")]
+    ManifestUnexpected,
+    #[error("the manifest's SHA-256 is not the model's id")]
+    Manifest { expected: Digest, got: Digest },
+    #[error("the manifest has no `{member}`, or not in the right form")]
+    ManifestForm { member: &'static str },
+    #[error("the receipt lists the model's graph, but the bundle lacks it")]
+    GraphMissing,
+    #[error("the bundle holds a graph that the receipt does not list")]
+    GraphUnexpected,
+    #[error("the graph is not the manifest's")]
+    Graph { expected: Digest, got: Digest },
+    #[error("another model than the one you named")]
+    OtherModel { expected: Vec<Digest>, got: Model },
+    #[error("a publication does not hold: {0}")]
+    Publication(PublicationError),
+    #[error("a publication is about another model")]
+    PublicationOfOther { expected: Digest, got: Digest },
+    #[error("the opened tensors are not those committed to")]
+    Commitment { expected: Digest, got: Digest },
+    #[error("the claim answers another request")]
+    OtherRequest { expected: (RequestId, Nonce), got: (RequestId, Nonce) },
+    #[error("the receipt lists evidence `{}`, but the bundle lacks it", .0.name())]
+    EvidenceMissing(EvidenceKind),
+    #[error("the bundle holds evidence `{}` that the receipt does not list", .0.name())]
+    EvidenceUnlisted(EvidenceKind),
+    #[error("evidence `{}` speaks for another claim", kind.name())]
+    EvidenceOfOther { kind: EvidenceKind, expected: Digest, got: Digest },
+    #[error("evidence `{}` is not the one that the receipt lists", kind.name())]
+    EvidenceChanged { kind: EvidenceKind, expected: Digest, got: Digest },
+    #[error("the evidence is for another numeric specification than the manifest's")]
+    Numeric { expected: u64, got: u64 },
+    #[error("the signature over the claim does not hold: {0}")]
+    Word(SignatureError),
+    #[error("the model has other outputs than the receipt")]
+    OutputNames { expected: Vec<String>, got: Vec<String> },
+    #[error("output `{name}` has another type or shape")]
+    OutputType { name: String, expected: String, got: String },
+    #[error("output `{name}` differs at element {index}: the model gives {expected}, the receipt says {got}")]
+    OutputValue { name: String, index: usize, expected: String, got: String },
+    #[error("the model does not run on this input: {0}")]
+    ReplayRefused(String),
+}
+
+impl Reason {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Format(_) => "format",
+            Self::Statement(_) => "statement",
+            Self::CertificateCount { .. } => "certificate-count",
+            Self::Certificate(_) => "certificate",
+            Self::Purpose { .. } => "purpose",
+            Self::NotInForce { .. } => "not-in-force",
+            Self::OtherNode { .. } => "other-node",
+            Self::Revoked { .. } => "revoked",
+            Self::NotTrusted { .. } => "not-trusted",
+            Self::FromTheFuture { .. } => "from-the-future",
+            Self::TooOld { .. } => "too-old",
+            Self::Signature(_) => "signature",
+            Self::Signer { .. } => "signer",
+            Self::Subject { .. } => "subject",
+            Self::ClaimId { .. } => "claim-id",
+            Self::ManifestMissing => "manifest-missing",
+            Self::ManifestUnexpected => "manifest-unexpected",
+            Self::Manifest { .. } => "manifest",
+            Self::ManifestForm { .. } => "manifest-form",
+            Self::GraphMissing => "graph-missing",
+            Self::GraphUnexpected => "graph-unexpected",
+            Self::Graph { .. } => "graph",
+            Self::OtherModel { .. } => "other-model",
+            Self::Publication(_) => "publication",
+            Self::PublicationOfOther { .. } => "publication-of-other",
+            Self::Commitment { .. } => "commitment",
+            Self::OtherRequest { .. } => "other-request",
+            Self::EvidenceMissing(_) => "evidence-missing",
+            Self::EvidenceUnlisted(_) => "evidence-unlisted",
+            Self::EvidenceOfOther { .. } => "evidence-of-other",
+            Self::EvidenceChanged { .. } => "evidence-changed",
+            Self::Numeric { .. } => "numeric",
+            Self::Word(_) => "word",
+            Self::OutputNames { .. } => "output-names",
+            Self::OutputType { .. } => "output-type",
+            Self::OutputValue { .. } => "output-value",
+            Self::ReplayRefused(_) => "replay-refused",
+        }
+    }
+
+    /// What had to be found and what was found, where both are values.
+    pub fn expected_and_got(&self) -> (Option<String>, Option<String>) {
+        fn pair(expected: impl fmt::Display, got: impl fmt::Display) -> (Option<String>, Option<String>) {
+            (Some(expected.to_string()), Some(got.to_string()))
+        }
+        match self {
+            Self::CertificateCount { got } => pair(1, got),
+            Self::Purpose { got } => pair(Purpose::Receipt.name(), got.name()),
+            Self::OtherNode { expected, got } | Self::Signer { expected, got } => pair(expected, got),
+            Self::NotTrusted { expected, got } => pair(join(expected), got),
+            Self::Subject { expected, got }
+            | Self::ClaimId { expected, got }
+            | Self::Manifest { expected, got }
+            | Self::Graph { expected, got }
+            | Self::PublicationOfOther { expected, got }
+            | Self::Commitment { expected, got }
+            | Self::EvidenceOfOther { expected, got, .. }
+            | Self::EvidenceChanged { expected, got, .. } => pair(expected, got),
+            Self::OtherModel { expected, got } => pair(join(expected), model_text(got)),
+            Self::OtherRequest { expected, got } => {
+                pair(format!("{}/{}", expected.0, expected.1), format!("{}/{}", got.0, got.1))
+            }
+            Self::Numeric { expected, got } => pair(expected, got),
+            Self::OutputNames { expected, got } => pair(expected.join(", "), got.join(", ")),
+            Self::OutputType { expected, got, .. } | Self::OutputValue { expected, got, .. } => {
+                pair(expected, got)
+            }
+            _ => (None, None),
+        }
+    }
+}
+
+/// A model in words: its id, or provider and name.
+pub fn model_text(model: &Model) -> String {
+    match model {
+        Model::Id(id) => id.to_string(),
+        Model::Claimed { provider, name } => format!("{provider}/{name} (only named)"),
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn join<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,67 @@
+//! The evidence, and the word of the node (`receipt.md` §13.14).
+
+use hallmark_receipt::{Bundle, Certificate, Evidence, EvidenceKind, Receipt};
+
+use super::model::numeric;
+use crate::check::{Check, CheckId, Reason, Why};
+
+/// Step 14: the evidence is exactly what the receipt lists, and each piece speaks for this claim.
+pub fn list(bundle: &Bundle, receipt: &Receipt) -> Check {
+    let id = CheckId::Evidence;
+    match find_fault(bundle, receipt) {
+        Some(reason) => Check::failed(id, reason),
+        None => {
+            let kinds: Vec<&str> = bundle.evidence.iter().map(|item| item.kind().name()).collect();
+            if kinds.is_empty() {
+                return Check::not_checked(id, Why::NoEvidence);
+            }
+            Check::passed(id, format!("{}: as listed, for this claim", kinds.join(", ")))
+        }
+    }
+}
+
+fn find_fault(bundle: &Bundle, receipt: &Receipt) -> Option<Reason> {
+    for item in &bundle.evidence {
+        let kind = item.kind();
+        if item.claim_id() != receipt.claim_id {
+            let (expected, got) = (receipt.claim_id, item.claim_id());
+            return Some(Reason::EvidenceOfOther { kind, expected, got });
+        }
+        match receipt.evidence.iter().find(|(listed, _)| *listed == kind) {
+            None => return Some(Reason::EvidenceUnlisted(kind)),
+            Some((_, expected)) if *expected != item.digest() => {
+                return Some(Reason::EvidenceChanged { kind, expected: *expected, got: item.digest() });
+            }
+            Some(_) => {}
+        }
+        if let Evidence::Replay { numeric: got, .. } = item {
+            let Some(expected) = bundle.manifest.as_ref().and_then(numeric) else {
+                return Some(Reason::ManifestForm { member: "numeric" });
+            };
+            if expected != u64::from(*got) {
+                return Some(Reason::Numeric { expected, got: u64::from(*got) });
+            }
+        }
+    }
+    let held = |kind: EvidenceKind| bundle.evidence.iter().any(|item| item.kind() == kind);
+    receipt.evidence.iter().map(|(kind, _)| *kind).find(|kind| !held(*kind)).map(Reason::EvidenceMissing)
+}
+
+/// Step 14b: the node's key signed the bare claim.
+pub fn word(bundle: &Bundle, receipt: &Receipt, certificate: Option<&Certificate>) -> Check {
+    let id = CheckId::Word;
+    let Some(item) = bundle.evidence.iter().find(|item| item.kind() == EvidenceKind::Signature) else {
+        return Check::not_checked(id, Why::NoEvidence);
+    };
+    let Some(certificate) = certificate else {
+        return Check::not_checked(id, Why::After(CheckId::Certificate));
+    };
+    if item.claim_id() != receipt.claim_id {
+        return Check::not_checked(id, Why::After(CheckId::Evidence));
+    }
+    match item.verify_signature(&certificate.key) {
+        Some(Ok(())) => Check::passed(id, format!("key {} signed the claim", certificate.key.id())),
+        Some(Err(error)) => Check::failed(id, Reason::Word(error)),
+        None => Check::not_checked(id, Why::NoEvidence),
+    }
+}

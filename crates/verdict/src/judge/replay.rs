@@ -1,0 +1,108 @@
+//! Re-execution (`receipt.md` §13.15).
+
+use hallmark_receipt::{Bundle, Data, Model, Opening, Receipt, Tensor, with_data};
+
+use crate::check::{Check, CheckId, Reason, Why};
+use crate::{ReplayError, Replayer};
+
+/// Step 15: the verifier's own copy of the model gives the opened outputs for the opened inputs, bit for bit.
+pub fn replay(
+    bundle: &Bundle,
+    receipt: &Receipt,
+    checks: &[Check],
+    replayer: Option<&dyn Replayer>,
+) -> Check {
+    let id = CheckId::Replay;
+    let Model::Id(model) = &receipt.claim.model else { return Check::not_checked(id, Why::OnlyNamed) };
+    let (Some(inputs), Some(outputs)) = (&bundle.inputs, &bundle.outputs) else {
+        return Check::not_checked(id, Why::Redacted);
+    };
+    // What is compared must be what was claimed.
+    for needed in [CheckId::Manifest, CheckId::Inputs, CheckId::Outputs] {
+        if !checks.iter().any(|check| check.id == needed && check.has_passed()) {
+            return Check::not_checked(id, Why::After(needed));
+        }
+    }
+    if !receipt.claim.parameters.is_empty() {
+        return Check::not_checked(id, Why::Parameters);
+    }
+    let Some(replayer) = replayer else { return Check::not_checked(id, Why::NoReplayer) };
+    let inputs: Vec<(String, Tensor)> =
+        inputs.iter().map(|opening| (opening.name().to_owned(), opening.tensor().clone())).collect();
+    let result = match replayer.replay(model, &inputs) {
+        Ok(result) => result,
+        Err(ReplayError::ModelAbsent(model)) => return Check::not_checked(id, Why::ModelAbsent(model)),
+        Err(ReplayError::NumericVersion { claimed }) => {
+            return Check::not_checked(id, Why::NumericVersion(claimed));
+        }
+        Err(ReplayError::Unavailable(why)) => return Check::not_checked(id, Why::Unavailable(why)),
+        Err(ReplayError::Execution(why)) => return Check::failed(id, Reason::ReplayRefused(why)),
+    };
+    match first_difference(&result, outputs) {
+        Some(reason) => Check::failed(id, reason),
+        None => {
+            let values: usize = result.iter().map(|(_, tensor)| tensor.len()).fold(0, usize::saturating_add);
+            Check::passed(id, format!("run again: all {values} output values equal, bit for bit"))
+        }
+    }
+}
+
+fn first_difference(model: &[(String, Tensor)], receipt: &[Opening]) -> Option<Reason> {
+    let expected: Vec<&str> = model.iter().map(|(name, _)| name.as_str()).collect();
+    let got: Vec<&str> = receipt.iter().map(Opening::name).collect();
+    if expected != got {
+        let own = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        return Some(Reason::OutputNames { expected: own(expected), got: own(got) });
+    }
+    model.iter().zip(receipt).find_map(|((name, expected), got)| compare(name, expected, got.tensor()))
+}
+
+fn compare(name: &str, expected: &Tensor, got: &Tensor) -> Option<Reason> {
+    if expected.dtype() != got.dtype() || expected.shape() != got.shape() {
+        let text = |tensor: &Tensor| format!("{} {:?}", tensor.dtype().name(), tensor.shape());
+        return Some(Reason::OutputType { name: name.to_owned(), expected: text(expected), got: text(got) });
+    }
+    // An implementation may leave any NaN; the claim holds the one NaN of its type.
+    let mut expected = expected.clone();
+    expected.canonicalize_nan();
+    if expected.same_bits(got) {
+        return None;
+    }
+    let index =
+        (0..expected.len()).find(|index| bits(expected.data(), *index) != bits(got.data(), *index))?;
+    Some(Reason::OutputValue {
+        name: name.to_owned(),
+        index,
+        expected: element(expected.data(), index),
+        got: element(got.data(), index),
+    })
+}
+
+/// What tells one element from another.
+fn bits(data: &Data, index: usize) -> Option<Vec<u8>> {
+    macro_rules! le {
+        ($v:expr) => {
+            $v.get(index).map(|x| x.to_le_bytes().to_vec())
+        };
+    }
+    match data {
+        Data::F32(v) => le!(v),
+        Data::F64(v) => le!(v),
+        Data::F16(v) => le!(v),
+        Data::BF16(v) => le!(v),
+        Data::I8(v) => le!(v),
+        Data::I16(v) => le!(v),
+        Data::I32(v) => le!(v),
+        Data::I64(v) => le!(v),
+        Data::U8(v) => le!(v),
+        Data::U16(v) => le!(v),
+        Data::U32(v) => le!(v),
+        Data::U64(v) => le!(v),
+        Data::Bool(v) => v.get(index).map(|x| vec![u8::from(*x)]),
+        Data::Str(v) => v.get(index).map(|x| x.as_bytes().to_vec()),
+    }
+}
+
+fn element(data: &Data, index: usize) -> String {
+    with_data!(data, v => v.get(index).map(|x| format!("{x:?}").chars().take(80).collect()).unwrap_or_default())
+}

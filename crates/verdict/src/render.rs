@@ -1,0 +1,258 @@
+//! Verdicts in words and in JSON: the same for the command line, the page and the browser module. No colour, no terminal.
+
+use hallmark_receipt::json::{Object, Value, object};
+use hallmark_receipt::{Digest, Receipt};
+
+use crate::check::{Check, CheckId, Outcome, Question, model_text};
+use crate::judge::{Basis, Decision, Lacking, Verdict};
+use crate::time;
+
+/// The verdict as a table: one row a check, grouped under the questions, then the closing sentences.
+pub fn text(verdict: &Verdict) -> String {
+    let mut out = String::new();
+    if let Some(receipt) = &verdict.stated {
+        out.push_str(&headline(receipt));
+        out.push('\n');
+    }
+    for question in Question::ALL {
+        let mut rows = verdict.checks.iter().filter(|check| check.question == question).peekable();
+        if rows.peek().is_none() {
+            continue;
+        }
+        out.push_str(question.text());
+        out.push('\n');
+        for check in rows {
+            out.push_str(&row(check));
+            out.push('\n');
+        }
+    }
+    for line in closing(verdict) {
+        out.push_str(&line);
+        out.push('\n');
+    }
+    out
+}
+
+/// What the bundle says of itself, in one line: claim, model, time, node.
+pub fn headline(receipt: &Receipt) -> String {
+    let model = match &receipt.claim.model {
+        hallmark_receipt::Model::Id(id) => short(id),
+        other => model_text(other),
+    };
+    safe(&format!(
+        "receipt {}   model {model}   {}   node {}",
+        short(&receipt.claim_id),
+        time::text(receipt.time),
+        short(&receipt.claim.node.0)
+    ))
+}
+
+/// One row: a mark (`ok`, `no`, `--`), the title, and what was found or why not.
+pub fn row(check: &Check) -> String {
+    let (mark, detail) = match &check.outcome {
+        Outcome::Passed => ("ok", check.got.clone().unwrap_or_default()),
+        Outcome::Failed(reason) => {
+            let mut detail = reason.to_string();
+            if let (Some(expected), Some(got)) = reason.expected_and_got()
+                && !detail.contains(&got)
+            {
+                detail = format!("{detail}: expected {expected}, got {got}");
+            }
+            ("no", detail)
+        }
+        Outcome::NotChecked(why) => ("--", format!("not checked: {why}")),
+    };
+    safe(&format!("  {mark}  {:<15} {}", check.title, shorten(&detail)))
+}
+
+/// The closing sentences: the decision with what it stands on, and what was not shown.
+pub fn closing(verdict: &Verdict) -> Vec<String> {
+    let policy = &verdict.policy;
+    let decision = match &verdict.decision {
+        Decision::Accepted(_) => format!("accepted by policy `{policy}`: {}.", shown(verdict).join("; ")),
+        Decision::Rejected => {
+            let failed: Vec<&str> =
+                verdict.checks.iter().filter(|check| check.has_failed()).map(|check| check.title).collect();
+            format!("rejected by policy `{policy}`: {} failed.", failed.join(", "))
+        }
+        Decision::Undecided(lacking) => {
+            let lacking: Vec<String> = lacking.iter().map(|item| lacking_text(*item)).collect();
+            format!("undecided by policy `{policy}`: {}.", lacking.join("; "))
+        }
+    };
+    let mut lines = vec![safe(&decision)];
+    let not_shown = not_shown(verdict);
+    if !verdict_is_rejected(verdict) && !not_shown.is_empty() {
+        lines.push(format!("not shown: {}.", not_shown.join("; ")));
+    }
+    lines
+}
+
+/// What an accepted verdict shows; empty otherwise.
+pub fn shown(verdict: &Verdict) -> Vec<String> {
+    let Decision::Accepted(verified) = &verdict.decision else { return Vec::new() };
+    verified
+        .basis()
+        .iter()
+        .map(|basis| match basis {
+            Basis::Replay => "this model gives this output for this input, re-run bit for bit".to_owned(),
+            Basis::TrustedIdentity => {
+                format!(
+                    "node {}, which you trust, signed that this happened",
+                    short(&verified.value().claim.node.0)
+                )
+            }
+        })
+        .collect()
+}
+
+/// What remains unknown: one entry for each check that was not made.
+pub fn not_shown(verdict: &Verdict) -> Vec<&'static str> {
+    verdict
+        .checks
+        .iter()
+        .filter(|check| matches!(check.outcome, Outcome::NotChecked(_)))
+        // The graph and the bare word only add to what other rows show.
+        .filter(|check| !matches!(check.id, CheckId::Graph | CheckId::Word))
+        .map(|check| check.id.not_shown())
+        .collect()
+}
+
+/// The verdict as a JSON document (indented, ends with a line feed).
+pub fn json(verdict: &Verdict) -> String {
+    Value::Object(to_object(verdict)).pretty()
+}
+
+/// The verdict as a JSON object.
+pub fn to_object(verdict: &Verdict) -> Object {
+    let list = |items: Vec<String>| Value::Array(items.into_iter().map(Value::Str).collect());
+    let decision = match &verdict.decision {
+        Decision::Accepted(_) => "accepted",
+        Decision::Rejected => "rejected",
+        Decision::Undecided(_) => "undecided",
+    };
+    let mut members = object([
+        ("checks", Value::Array(verdict.checks.iter().map(check_value).collect())),
+        ("decision", decision.into()),
+        ("exit_code", Value::Int(verdict.exit_code().into())),
+        ("not_shown", list(not_shown(verdict).into_iter().map(str::to_owned).collect())),
+        ("policy", verdict.policy.as_str().into()),
+        ("shown", list(shown(verdict))),
+        ("summary", list(closing(verdict))),
+    ]);
+    if let Decision::Undecided(lacking) = &verdict.decision {
+        let lacking = lacking.iter().map(|item| lacking_text(*item)).collect();
+        members.insert("lacking".to_owned(), list(lacking));
+    }
+    if let Some(receipt) = &verdict.stated {
+        let stated = object([
+            ("claim_id", receipt.claim_id.to_string().into()),
+            ("model", model_text(&receipt.claim.model).into()),
+            ("network", receipt.claim.network.as_str().into()),
+            ("node", receipt.claim.node.to_string().into()),
+            ("request_id", receipt.claim.request_id.to_string().into()),
+            ("signer", receipt.signer.to_string().into()),
+            ("time", time::text(receipt.time).into()),
+        ]);
+        members.insert("stated".to_owned(), Value::Object(stated));
+    }
+    members
+}
+
+fn check_value(check: &Check) -> Value {
+    let outcome = match &check.outcome {
+        Outcome::Passed => "passed",
+        Outcome::Failed(_) => "failed",
+        Outcome::NotChecked(_) => "not checked",
+    };
+    let mut members = object([
+        ("id", check.id.name().into()),
+        ("outcome", outcome.into()),
+        ("question", check.question.text().into()),
+        ("source", check.source.into()),
+        ("title", check.title.into()),
+    ]);
+    match &check.outcome {
+        Outcome::Passed => {}
+        Outcome::Failed(reason) => {
+            members.insert("code".to_owned(), reason.code().into());
+            members.insert("reason".to_owned(), safe(&reason.to_string()).into());
+        }
+        Outcome::NotChecked(why) => {
+            members.insert("reason".to_owned(), safe(&why.to_string()).into());
+        }
+    }
+    for (name, value) in [("expected", &check.expected), ("got", &check.got)] {
+        if let Some(value) = value {
+            members.insert(name.to_owned(), safe(value).into());
+        }
+    }
+    Value::Object(members)
+}
+
+fn lacking_text(lacking: Lacking) -> String {
+    match lacking {
+        Lacking::Required(id) => format!("the required check `{id}` was not made"),
+        Lacking::Anchor => {
+            "nothing outside the bundle vouches for it: it needs a re-run on your own copy of the model, or an identity that you trust"
+                .to_owned()
+        }
+    }
+}
+
+fn verdict_is_rejected(verdict: &Verdict) -> bool {
+    matches!(verdict.decision, Decision::Rejected)
+}
+
+/// A digest cut to its ends.
+pub fn short(digest: &Digest) -> String {
+    shorten(&digest.to_string())
+}
+
+/// Cuts every run of 64 hexadecimal digits to its ends.
+fn shorten(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut run = String::new();
+    for c in text.chars().chain(std::iter::once('\0')) {
+        if c.is_ascii_hexdigit() && !c.is_ascii_uppercase() {
+            run.push(c);
+            continue;
+        }
+        match (run.len(), run.get(..4), run.get(62..)) {
+            (64, Some(head), Some(tail)) => {
+                out.push_str(head);
+                out.push_str("..");
+                out.push_str(tail);
+            }
+            _ => out.push_str(&run),
+        }
+        run.clear();
+        if c != '\0' {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Replaces what could steer a terminal or turn text around: control characters and directional marks. Names in a bundle are
+/// the sender's choice.
+fn safe(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_cut_and_names_cannot_steer() {
+        let digest = Digest([0xab; 32]);
+        assert_eq!(shorten(&format!("x {digest}, {digest}.")), "x abab..ab, abab..ab.");
+        assert_eq!(shorten("deadbeef é"), "deadbeef é");
+        assert_eq!(safe("a\u{1b}[2J\u{202e}b"), "a\u{fffd}[2J\u{fffd}b");
+    }
+}
