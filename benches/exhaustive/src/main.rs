@@ -1,12 +1,13 @@
 //! Compares the elementary functions of `hallmark-model` with CORE-MATH.
 //!
 //! ```text
-//! cargo run --release --manifest-path benches/exhaustive/Cargo.toml -- [--threads N] [--quick | --bench] [FUNCTION...]
+//! cargo run --release --manifest-path benches/exhaustive/Cargo.toml -- [--threads N] [--quick | --bench | --vectors] [FUNCTION...]
 //! ```
 //!
 //! For each function, all 2^32 inputs go through CORE-MATH, our scalar function, and our loop over slices compiled for the
 //! baseline, for AVX2 with FMA and for AVX-512 (where the processor has them). Any difference is printed; the exit code is 1 if there
-//! is one. `pow` and `fma` (the emulated one) are compared on special values and on random inputs of several kinds. `--quick` takes the fastest loop only; `--bench` times instead.
+//! is one. `pow` and `fma` (the emulated one) are compared on special values and on random inputs of several kinds. `--quick` takes the fastest loop only; `--bench` times instead; `--vectors` prints
+//! `vectors/elementary.txt`.
 
 use std::{io::Write, process::ExitCode, time::Instant};
 
@@ -15,6 +16,7 @@ use hallmark_model::numeric::elementary as ours;
 mod bench;
 mod pairs;
 mod variants;
+mod vectors;
 
 use variants::Variant;
 
@@ -43,6 +45,40 @@ fn rows() -> Vec<Row> {
         asin asinf; acos acosf; atan atanf; sinh sinhf; cosh coshf; tanh tanhf; asinh asinhf; acosh acoshf; atanh atanhf;
         erf erff; erfc erfcf; rsqrt rsqrtf;
     }
+}
+
+/// CORE-MATH's float64 function of that name.
+fn f64_oracle(name: &str) -> fn(f64) -> f64 {
+    match name {
+        "exp" => core_math::exp,
+        "exp2" => core_math::exp2,
+        "expm1" => core_math::expm1,
+        "log" => core_math::log,
+        "log2" => core_math::log2,
+        "log10" => core_math::log10,
+        "log1p" => core_math::log1p,
+        "sin" => core_math::sin,
+        "cos" => core_math::cos,
+        "tan" => core_math::tan,
+        "asin" => core_math::asin,
+        "acos" => core_math::acos,
+        "atan" => core_math::atan,
+        "sinh" => core_math::sinh,
+        "cosh" => core_math::cosh,
+        "tanh" => core_math::tanh,
+        "asinh" => core_math::asinh,
+        "acosh" => core_math::acosh,
+        "atanh" => core_math::atanh,
+        "erf" => core_math::erf,
+        "erfc" => core_math::erfc,
+        "rsqrt" => core_math::rsqrt,
+        _ => panic!("no float64 oracle for {name}"),
+    }
+}
+
+/// The bits of `x`, or of the canonical NaN.
+fn canonical(x: f32) -> u32 {
+    if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() }
 }
 
 /// Inputs at a time.
@@ -91,8 +127,7 @@ fn sweep(row: &Row, quick: bool, thread: u64, threads: u64) -> Found {
         let start = (chunk * CHUNK as u64) as u32;
         for (i, (x, want)) in x.iter_mut().zip(&mut want).enumerate() {
             *x = f32::from_bits(start + i as u32);
-            let y = (row.oracle)(*x);
-            *want = if y.is_nan() { 0x7fc0_0000 } else { y.to_bits() };
+            *want = canonical((row.oracle)(*x));
         }
         if !quick {
             for (x, got) in x.iter().zip(&mut got) {
@@ -119,6 +154,10 @@ fn main() -> ExitCode {
         match arg.as_str() {
             "--threads" => threads = args.next().and_then(|n| n.parse().ok()).unwrap_or(1),
             "--quick" => quick = true,
+            "--vectors" => {
+                vectors::print();
+                return ExitCode::SUCCESS;
+            }
             "--bench" => timing = true,
             _ => names.push(arg),
         }

@@ -4,6 +4,8 @@ use core::hint::black_box;
 
 use hallmark_model::numeric::{elementary, fma_f32_emulated};
 
+use crate::canonical;
+
 /// xorshift64*.
 struct Random(u64);
 
@@ -81,8 +83,39 @@ fn specials() -> Vec<f32> {
     positive.into_iter().flat_map(|x| [x, -x]).collect()
 }
 
-fn canonical(x: f32) -> u32 {
-    if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() }
+/// Pairs for the golden vectors of `pow`: special values by special values, some exact ties, and random pairs whose results lie
+/// close to a tie by `distance`.
+pub fn hard_powers(distance: impl Fn(f64) -> u64) -> Vec<(f32, f32)> {
+    let specials = [0.0, 1e-45, 0.5, 1.0, 1.5, 2.0, 3.0, 16777215.0, 16777216.0, f32::INFINITY, f32::NAN];
+    let both: Vec<f32> = specials.into_iter().flat_map(|x| [x, -x]).collect();
+    let mut pairs: Vec<(f32, f32)> = both.iter().flat_map(|&x| both.iter().map(move |&y| (x, y))).collect();
+    pairs.extend([
+        (4097.0, 2.0),
+        (4099.0, 2.0),
+        (293.0, 3.0),
+        (71.0, 4.0),
+        (27.0, 5.0),
+        (2.0, -149.5),
+        (2.0, -150.0),
+        (10.0, -45.0),
+    ]);
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut hard: Vec<(u64, f32, f32)> = Vec::new();
+    for _ in 0..4_000_000 {
+        for (x, y) in [
+            (random.any().abs(), random.within(-3.0, 3.0)),
+            (random.within(0.0, 8.0), random.within(-40.0, 40.0)),
+            (random.within(0.99, 1.01), random.within(-8000.0, 8000.0)),
+        ] {
+            let d = distance(core_math::pow(x.into(), y.into()));
+            if d < 1024 {
+                hard.push((d, x, y));
+            }
+        }
+    }
+    hard.sort_by_key(|&(d, x, y)| (d, x.to_bits(), y.to_bits()));
+    pairs.extend(hard.into_iter().take(64).map(|(_, x, y)| (x, y)));
+    pairs
 }
 
 /// Compares `pow` on `count` random pairs of each kind; gives the number of differences.

@@ -153,8 +153,15 @@ fn log_special(x: f32, y: f32) -> f32 {
 pub fn log(x: f32) -> f32 {
     let (k, f) = log_parts(f64::from(x));
     let (half, tail) = log_tail(f);
-    let y = k * LN2_HI - ((half - (tail + k * LN2_LO)) - f);
-    log_special(x, y as f32)
+    let y = (k * LN2_HI - ((half - (tail + k * LN2_LO)) - f)) as f32;
+    let hard = [
+        (0x3c41_3d3a, 0xc08e_158f),
+        (0x4117_8feb, 0x400f_e5e7),
+        (0x4c5d_65a5, 0x418f_034b),
+        (0x65d8_90d3, 0x4254_d1f9),
+        (0x6f31_a8ec, 0x4284_5a89),
+    ];
+    log_special(x, corrected(x, y, &hard))
 }
 
 /// The natural logarithm of `1 + x`.
@@ -167,7 +174,18 @@ pub fn log1p(x: f32) -> f32 {
     let f = if k == 0.0 { wide } else { f };
     let (half, tail) = log_tail(f);
     let y = (k * LN2_HI - ((half - (tail + k * LN2_LO)) - f)) as f32;
-    let y = log_special(one as f32, y);
+    let hard = [
+        (0x3540_0003, 0x353f_ffff),
+        (0x3710_001b, 0x370f_fff3),
+        (0x3efd_81ad, 0x3ecd_eee1),
+        (0x4107_8feb, 0x400f_e5e7),
+        (0x65d8_90d3, 0x4254_d1f9),
+        (0x6f31_a8ec, 0x4284_5a89),
+        (0xb53f_fffd, 0xb540_0001),
+        (0xb70f_ffe5, 0xb710_000d),
+        (0xbb0e_c8c4, 0xbb0e_f0a5),
+    ];
+    let y = log_special(one as f32, corrected(x, y, &hard));
     if x == 0.0 { x } else { y }
 }
 
@@ -186,18 +204,26 @@ fn sin_shifted(x: f64, quarter: u64) -> f32 {
     let shifted = x * std::f64::consts::FRAC_2_PI + MAGIC;
     let k = shifted - MAGIC;
     let r = ((x - k * HALF_PI_1) - k * HALF_PI_2) - k * HALF_PI_3;
-    let z = r * r;
-    let s = r + r * (z * polynomial(&c::SIN, z));
-    let c = (1.0 - 0.5 * z) + z * z * polynomial(&c::COS, z);
-    let quadrant = shifted.to_bits().wrapping_add(quarter);
+    sin_of_pair(r, 0.0, shifted.to_bits().wrapping_add(quarter)) as f32
+}
+
+/// sin(high + low + quadrant pi/2), for |high| up to pi/4 and a `low` below its last place.
+#[inline(always)]
+pub(super) fn sin_of_pair(high: f64, low: f64, quadrant: u64) -> f64 {
+    let z = high * high;
+    let sin_tail = high * (z * polynomial(&c::SIN, z));
+    let cos_tail = z * z * polynomial(&c::COS, z);
+    let s = high + (sin_tail + low);
+    let c = (1.0 - 0.5 * z) + (cos_tail - high * low);
     let y = if quadrant & 1 == 0 { s } else { c };
-    f64::from_bits(y.to_bits() ^ ((quadrant & 2) << 62)) as f32
+    f64::from_bits(y.to_bits() ^ ((quadrant & 2) << 62))
 }
 
 /// Sine of `x` radians, for |x| up to [`TRIG_LIMIT`].
 #[inline(always)]
 pub fn sin(x: f32) -> f32 {
     let y = sin_shifted(f64::from(x), 0);
+    let y = corrected(x, y, &[(0x4619_9998, 0xbeb1_fa5d), (0xc619_9998, 0x3eb1_fa5d)]);
     if x == 0.0 { x } else { y }
 }
 

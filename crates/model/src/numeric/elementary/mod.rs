@@ -17,6 +17,7 @@
 
 mod coefficients;
 pub mod lanes;
+mod large;
 mod pow;
 mod pow_tables;
 mod scalar;
@@ -62,13 +63,18 @@ fn within(x: f32) -> bool {
 /// Sine, for every `x`.
 #[inline(always)]
 fn sin_any(x: f32) -> f32 {
-    if within(x) { lanes::sin(x) } else { scalar::sin(x) }
+    if within(x) { lanes::sin(x) } else { large::sin(x) }
 }
 
 /// Cosine, for every `x`.
 #[inline(always)]
 fn cos_any(x: f32) -> f32 {
-    if within(x) { lanes::cos(x) } else { scalar::cos(x) }
+    if within(x) { lanes::cos(x) } else { large::cos(x) }
+}
+
+/// Tangent, for every `x`.
+fn tan_any(x: f32) -> f32 {
+    if within(x) { scalar::tan(x) } else { large::tan(x) }
 }
 
 /// The functions, each with its loops over slices.
@@ -124,7 +130,7 @@ functions! {
     /// Cosine of `x` radians; NaN at the infinities.
     cos, cos_slice, cos_in_place = up_to_limit(lanes::cos, cos_any);
     /// Tangent of `x` radians; NaN at the infinities.
-    tan, tan_slice, tan_in_place = everywhere(scalar::tan, scalar::tan);
+    tan, tan_slice, tan_in_place = everywhere(tan_any, tan_any);
     /// Inverse sine; NaN outside [-1, 1].
     asin, asin_slice, asin_in_place = everywhere(scalar::asin, scalar::asin);
     /// Inverse cosine; NaN outside [-1, 1].

@@ -51,7 +51,7 @@ fn is_odd(y: f32) -> bool {
 
 /// A number as the unevaluated sum of two float64, the second at most half an ulp of the first.
 #[derive(Clone, Copy)]
-struct Pair(f64, f64);
+pub(super) struct Pair(pub(super) f64, pub(super) f64);
 
 /// The exact `a + b`, for |a| >= |b| or a = 0.
 #[inline(always)]
@@ -96,7 +96,7 @@ impl Pair {
 
     /// The product, to about 2^-102.
     #[inline(always)]
-    fn times(self, other: Pair) -> Pair {
+    pub(super) fn times(self, other: Pair) -> Pair {
         let high = product(self.0, other.0);
         sum_ordered(high.0, high.1 + (self.0 * other.1 + self.1 * other.0))
     }
