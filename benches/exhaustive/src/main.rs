@@ -4,8 +4,8 @@
 //! cargo run --release --manifest-path benches/exhaustive/Cargo.toml -- [--threads N] [--quick | --bench | --vectors] [FUNCTION...]
 //! ```
 //!
-//! For each function, all 2^32 inputs go through CORE-MATH, our scalar function, and our loop over slices compiled for the
-//! baseline, for AVX2 with FMA and for AVX-512 (where the processor has them). Any difference is printed; the exit code is 1 if there
+//! For each function, all 2^32 inputs go through CORE-MATH, our scalar function, and our loop over slices, where that has a vector
+//! form compiled for the baseline, for AVX2 with FMA and for AVX-512 (as far as the processor has them). Any difference is printed; the exit code is 1 if there
 //! is one. `pow` and `fma` (the emulated one) are compared on special values and on random inputs of several kinds. `--quick` takes the fastest loop only; `--bench` times instead; `--vectors` prints
 //! `vectors/elementary.txt`.
 

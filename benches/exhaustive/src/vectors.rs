@@ -107,6 +107,7 @@ fn known(name: &str) -> &'static [u32] {
             0xbb0e_c8c4,
         ],
         "sin" => &[0x4619_9998, 0xc619_9998],
+        "sinh" => &[0x3a12_85ff, 0xba12_85ff],
         "acos" => &[0x3288_85a3, 0x3982_6222],
         "atan" => &[0x3d8d_6b23, 0xbd8d_6b23],
         _ => &[],

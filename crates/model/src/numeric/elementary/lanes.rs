@@ -47,16 +47,21 @@ fn narrow(y: f64) -> f32 {
     if y.is_nan() { super::NAN } else { y }
 }
 
-/// `y`, but the second of a pair whose first is `x`.
+/// `y`, moved one place away from zero where `x` is in `up`, and one place towards zero where it is in `down` (by bit patterns).
 #[inline(always)]
-fn corrected<const N: usize>(x: f32, y: f32, pairs: &[(u32, u32); N]) -> f32 {
-    let mut y = y;
+fn corrected<const U: usize, const D: usize>(x: f32, y: f32, up: &[u32; U], down: &[u32; D]) -> f32 {
+    let (x, mut bits) = (x.to_bits(), y.to_bits());
     let mut i = 0;
-    while i < N {
-        y = if x.to_bits() == pairs[i].0 { f32::from_bits(pairs[i].1) } else { y };
+    while i < U {
+        bits = bits.wrapping_add(u32::from(x == up[i]));
         i += 1;
     }
-    y
+    i = 0;
+    while i < D {
+        bits = bits.wrapping_sub(u32::from(x == down[i]));
+        i += 1;
+    }
+    f32::from_bits(bits)
 }
 
 /// `(2^k, e^r - 1)` with `x = k ln(2) + r`, for |x| < 700.
@@ -89,7 +94,7 @@ pub fn exp2(x: f32) -> f32 {
     let r = (wide - (shifted - MAGIC)) * std::f64::consts::LN_2;
     let p = r + r * r * polynomial(&c::EXP, r);
     let y = narrow((1.0 + p) * power_of_two(shifted));
-    corrected(x, y, &[(0x3b42_9d37, 0x3f80_4385), (0xbcf3_a937, 0x3f7a_c6b1)])
+    corrected(x, y, &[0x3b42_9d37, 0xbcf3_a937], &[])
 }
 
 /// e to the power `x`, less 1.
@@ -154,14 +159,8 @@ pub fn log(x: f32) -> f32 {
     let (k, f) = log_parts(f64::from(x));
     let (half, tail) = log_tail(f);
     let y = (k * LN2_HI - ((half - (tail + k * LN2_LO)) - f)) as f32;
-    let hard = [
-        (0x3c41_3d3a, 0xc08e_158f),
-        (0x4117_8feb, 0x400f_e5e7),
-        (0x4c5d_65a5, 0x418f_034b),
-        (0x65d8_90d3, 0x4254_d1f9),
-        (0x6f31_a8ec, 0x4284_5a89),
-    ];
-    log_special(x, corrected(x, y, &hard))
+    let y = corrected(x, y, &[0x4c5d_65a5, 0x65d8_90d3, 0x6f31_a8ec], &[0x3c41_3d3a, 0x4117_8feb]);
+    log_special(x, y)
 }
 
 /// The natural logarithm of `1 + x`.
@@ -174,18 +173,9 @@ pub fn log1p(x: f32) -> f32 {
     let f = if k == 0.0 { wide } else { f };
     let (half, tail) = log_tail(f);
     let y = (k * LN2_HI - ((half - (tail + k * LN2_LO)) - f)) as f32;
-    let hard = [
-        (0x3540_0003, 0x353f_ffff),
-        (0x3710_001b, 0x370f_fff3),
-        (0x3efd_81ad, 0x3ecd_eee1),
-        (0x4107_8feb, 0x400f_e5e7),
-        (0x65d8_90d3, 0x4254_d1f9),
-        (0x6f31_a8ec, 0x4284_5a89),
-        (0xb53f_fffd, 0xb540_0001),
-        (0xb70f_ffe5, 0xb710_000d),
-        (0xbb0e_c8c4, 0xbb0e_f0a5),
-    ];
-    let y = log_special(one as f32, corrected(x, y, &hard));
+    let up = [0x3540_0003, 0x3710_001b, 0x65d8_90d3, 0x6f31_a8ec, 0xbb0e_c8c4];
+    let down = [0x3efd_81ad, 0x4107_8feb, 0xb53f_fffd, 0xb70f_ffe5];
+    let y = log_special(one as f32, corrected(x, y, &up, &down));
     if x == 0.0 { x } else { y }
 }
 
@@ -223,7 +213,7 @@ pub(super) fn sin_of_pair(high: f64, low: f64, quadrant: u64) -> f64 {
 #[inline(always)]
 pub fn sin(x: f32) -> f32 {
     let y = sin_shifted(f64::from(x), 0);
-    let y = corrected(x, y, &[(0x4619_9998, 0xbeb1_fa5d), (0xc619_9998, 0x3eb1_fa5d)]);
+    let y = corrected(x, y, &[], &[0x4619_9998, 0xc619_9998]);
     if x == 0.0 { x } else { y }
 }
 

@@ -31,7 +31,7 @@ functions! {
     asin = libm::asin, [];
     acos = libm::acos, [0x3288_85a3 => 0x3fc9_0fdb, 0x3982_6222 => 0x3fc9_07b5];
     atan = libm::atan, [0x3d8d_6b23 => 0x3d8d_31c3, 0xbd8d_6b23 => 0xbd8d_31c3];
-    sinh = libm::sinh, [];
+    sinh = libm::sinh, [0x3a12_85ff => 0x3a12_85ff, 0xba12_85ff => 0xba12_85ff];
     cosh = libm::cosh, [];
     asinh = libm::asinh, [];
     acosh = acosh_f64, [];
