@@ -7,7 +7,7 @@ const TWO_OVER_PI: [u64; 5] =
     [0, 0xa2f9_836e_4e44_1529, 0xfc27_57d1_f534_ddc0, 0xdb62_9599_3c43_9041, 0xfe51_63ab_debb_c561];
 
 /// pi/2 to 106 bits.
-const HALF_PI: Pair = Pair(1.5707963267948966, 6.123233995736766e-17);
+const HALF_PI: Pair = Pair(std::f64::consts::FRAC_PI_2, 6.123233995736766e-17);
 
 /// `(k mod 4, r)` with `|x| = k pi/2 + r` and |r| <= pi/4, for finite |x| of at least 2^20.
 fn reduce(x: f32) -> (u64, Pair) {
