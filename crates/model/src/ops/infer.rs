@@ -82,3 +82,18 @@ pub fn same_type(cx: &InferCx<'_>, range: std::ops::Range<usize>) -> Result<Opti
     }
     Ok(dtype)
 }
+
+/// A type from its parts.
+pub fn info(dtype: Option<DType>, shape: Option<Vec<Dim>>) -> TypeInfo {
+    TypeInfo { dtype, shape }
+}
+
+/// The sizes, if all are known.
+pub fn known(dims: &[Dim]) -> Option<Vec<usize>> {
+    dims.iter().map(|d| if let Dim::Known(d) = d { Some(*d) } else { None }).collect()
+}
+
+/// The size, if it is known.
+pub fn known_dim(dim: &Dim) -> Option<usize> {
+    if let Dim::Known(d) = dim { Some(*d) } else { None }
+}

@@ -14,12 +14,15 @@ pub mod cast;
 pub mod conv;
 pub mod dispatch;
 pub mod elementwise;
+pub mod gather;
 pub mod half;
 pub mod index;
 pub mod infer;
 pub mod ml;
+pub mod movement;
 pub mod norm;
 pub mod pool;
+pub mod shape;
 #[cfg(test)]
 mod test;
 pub mod window;
@@ -55,6 +58,9 @@ pub struct OpDef {
 #[rustfmt::skip]
 pub const FAMILIES: &[&[OpDef]] = &[
     activation::OPS,
+    shape::OPS,
+    movement::OPS,
+    gather::OPS,
     binary::OPS,
     cast::OPS,
     conv::OPS,
