@@ -303,7 +303,7 @@ fn one_hot(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
     let hot = wide.as_slice::<i64>().ok_or(OpError::InputType { index: 0, got: x.dtype() })?;
     let hot: Vec<Option<usize>> = hot.iter().map(|&i| wrap(i, depth)).collect();
     let inner = split(x.shape(), at, at).2;
-    let outer = if inner == 0 { 0 } else { hot.len() / inner };
+    let outer = hot.len().checked_div(inner).unwrap_or(0);
     let hot = &hot;
     let picks = (0..outer).flat_map(|o| {
         (0..depth).flat_map(move |d| (0..inner).map(move |i| usize::from(hot[o * inner + i] == Some(d))))

@@ -217,7 +217,7 @@ fn parts(node: &Node, given: Option<Vec<i64>>, size: usize) -> Result<Vec<usize>
         }
         _ => n,
     };
-    if n == 0 || (node.version < 18 && size % n != 0) {
+    if n == 0 || (node.version < 18 && !size.is_multiple_of(n)) {
         return Err(OpError::Shape { what: "an axis that splits evenly", got: vec![size] });
     }
     let part = size.div_ceil(n);

@@ -305,7 +305,11 @@ fn constant_of_shape(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
 
 /// `n` times the first element of `value`.
 pub fn fill(value: &Data, n: usize) -> Data {
-    with_data!(value, v => wrap_data(v.first().map_or_else(Vec::new, |x| vec![x.clone(); n])))
+    with_data!(value, v => wrap_data(repeated(v, n)))
+}
+
+fn repeated<T: Clone>(values: &[T], n: usize) -> Vec<T> {
+    values.first().map_or_else(Vec::new, |x| vec![x.clone(); n])
 }
 
 fn infer_range(cx: &InferCx<'_>) -> Result<Vec<TypeInfo>, OpError> {
