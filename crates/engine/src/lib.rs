@@ -22,7 +22,7 @@
 
 mod error;
 pub mod isa;
-mod kernels;
+pub mod kernels;
 mod memory;
 mod plan;
 mod program;

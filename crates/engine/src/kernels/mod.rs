@@ -4,6 +4,7 @@
 //! reference takes over: that is also how every refusal gets the reference's words.
 
 mod control;
+pub mod gemm;
 mod map;
 mod par;
 mod simd;

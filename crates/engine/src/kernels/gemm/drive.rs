@@ -1,0 +1,265 @@
+//! From a product to its tiles.
+#![allow(unsafe_code)] // Tiles take pointers.
+
+use std::ops::Range;
+
+use super::Matrix;
+use super::pack::{LINE, Scratch};
+use super::table::{End, Part, Table, Tile, TileFn, WIDE};
+use crate::threads::Pool;
+
+/// Tiles of rows that are packed together: their k-block stays in the second-level cache.
+const CHUNK: usize = 8;
+
+/// The left operand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    at: *const f32,
+    row: usize,
+    k: usize,
+}
+
+impl Left {
+    pub(crate) fn of(a: Matrix<'_>) -> Self {
+        Self { at: a.data.as_ptr(), row: a.row, k: a.column }
+    }
+}
+
+/// The right operand: panels of contiguous columns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Right {
+    /// Element (0, 0).
+    pub(crate) at: *const f32,
+    /// Distance of k.
+    pub(crate) k: usize,
+    /// Distance of panels.
+    pub(crate) panel: usize,
+    /// The last panel where it lies apart, packed.
+    pub(crate) edge: Option<*const f32>,
+}
+
+/// A product `c[m, n] = end(left[m, k] . right[k, n])`, `c` row-major and not empty.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands {
+    pub(crate) table: &'static Table,
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    /// k's of a block.
+    pub(crate) block: usize,
+    pub(crate) left: Left,
+    pub(crate) right: Right,
+    pub(crate) c: *mut f32,
+    pub(crate) end: End,
+}
+
+// SAFETY: plain addresses of operands that are only read and of outputs of which every thread writes its own.
+unsafe impl Sync for Operands {}
+
+impl Operands {
+    /// With all threads of the pool.
+    pub(crate) fn run(&self, pool: &Pool) {
+        let threads = pool.threads();
+        let (tiles, panels) = (self.m.div_ceil(self.table.rows()), self.n.div_ceil(self.table.panel()));
+        // Below some tens of microseconds of work, waking others costs more than they bring.
+        if threads == 1 || self.m * self.n * self.k.max(1) < 1 << 17 {
+            self.alone();
+        } else if tiles >= 4 * threads || tiles >= panels {
+            pool.run_ranges(self.m, self.table.rows(), |rows| self.region(rows, 0..panels));
+        } else {
+            let grain = if self.m <= WIDE { self.table.wide[self.m - 1].1 } else { 1 };
+            pool.run_ranges(panels, grain, |panels| self.region(0..self.m, panels));
+        }
+    }
+
+    /// On the calling thread.
+    pub(crate) fn alone(&self) {
+        self.region(0..self.m, 0..self.n.div_ceil(self.table.panel()));
+    }
+
+    /// The outputs of some rows and panels.
+    fn region(&self, rows: Range<usize>, panels: Range<usize>) {
+        if rows.is_empty() || panels.is_empty() {
+            return;
+        }
+        let most = self.table.rows();
+        let height = rows.len().div_ceil(rows.len().div_ceil(most));
+        let by_rows = self.left.k == 1 || rows.len() == 1;
+        // Packing pays where it is read several times, and must be done where neither distance is 1.
+        let pack = if by_rows {
+            panels.len() > 3 && rows.len() > WIDE
+                || (self.left.row.is_multiple_of(1024) && height > 7 && self.k > 16)
+        } else {
+            self.left.row != 1 || (panels.len() > 3 && self.left.k.is_multiple_of(512))
+        };
+        let mut scratch = Scratch::take();
+        let edge = scratch.tile.at_least(most.max(4 * WIDE) * self.table.panel());
+        let mut first = rows.start;
+        while first < rows.end {
+            let chunk = first..rows.end.min(first + CHUNK * height);
+            let mut start = 0;
+            loop {
+                let len = (self.k - start).min(self.block);
+                let packed = pack.then(|| {
+                    let dst = scratch.left.at_least(chunk.len() * len + LINE);
+                    // SAFETY: the buffer has room for the chunk's block and the spill.
+                    unsafe { self.pack_left(&chunk, height, start, len, dst) };
+                    dst.cast_const()
+                });
+                // SAFETY: rows, panels and k's are within the operands that the callers of this crate's public functions
+                // gave and that were checked there; the buffers are as large as the tiles.
+                unsafe { self.block(&chunk, &panels, height, start, len, packed, by_rows, edge) };
+                start += len;
+                if start >= self.k {
+                    break;
+                }
+            }
+            first = chunk.end;
+        }
+    }
+
+    /// Packs rows `chunk`, k's `start..start + len`, in tiles of `height` rows.
+    unsafe fn pack_left(&self, chunk: &Range<usize>, height: usize, start: usize, len: usize, dst: *mut f32) {
+        // Ascending: what a tile spills over its end, the next one overwrites.
+        for first in chunk.clone().step_by(height) {
+            let rows = (chunk.end - first).min(height);
+            // SAFETY: the caller's promise; rows and k's are within the left operand.
+            unsafe {
+                let dst = dst.add((first - chunk.start) * len);
+                let src = self.left.at.wrapping_add(first * self.left.row + start * self.left.k);
+                if self.left.k == 1 {
+                    (self.table.pack)(src, self.left.row, rows, rows, len, dst);
+                } else {
+                    for k in 0..len {
+                        for i in 0..rows {
+                            *dst.add(k * rows + i) = *src.add(i * self.left.row + k * self.left.k);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// All tiles of some rows and panels over one block of k.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn block(
+        &self,
+        chunk: &Range<usize>,
+        panels: &Range<usize>,
+        height: usize,
+        start: usize,
+        len: usize,
+        packed: Option<*const f32>,
+        by_rows: bool,
+        edge: *mut f32,
+    ) {
+        let width = self.table.panel();
+        let whole = if self.right.edge.is_some() { self.n / width } else { usize::MAX };
+        let mut panel = panels.start;
+        // SAFETY: as the caller says.
+        unsafe {
+            while panel < panels.end {
+                let (b, b_k) = match self.right.edge {
+                    Some(edge) if panel >= whole => (edge.wrapping_add(start * width), width),
+                    _ => (
+                        self.right.at.wrapping_add(panel * self.right.panel + start * self.right.k),
+                        self.right.k,
+                    ),
+                };
+                let column = panel * width;
+                let mut taken = 1;
+                for first in chunk.clone().step_by(height) {
+                    let rows = (chunk.end - first).min(height);
+                    let (a, a_row, a_k) = match packed {
+                        Some(left) => (left.add((first - chunk.start) * len), 1, rows),
+                        None => {
+                            let at = self.left.at.wrapping_add(first * self.left.row + start * self.left.k);
+                            (at, self.left.row, self.left.k)
+                        }
+                    };
+                    let tile = Tile {
+                        a,
+                        a_row,
+                        a_k,
+                        b,
+                        b_k,
+                        b_panel: self.right.panel,
+                        c: self.c.add(first * self.n + column),
+                        c_row: self.n,
+                        k: len,
+                        first: start == 0,
+                    };
+                    let rows_now = by_rows && packed.is_none();
+                    let mut kernel = None;
+                    if rows_now && chunk.len() <= WIDE && rows == chunk.len() {
+                        let (wide, several) = self.table.wide[rows - 1];
+                        if panel + several <= panels.end && column + several * width <= self.n {
+                            (kernel, taken) = (Some(wide), several);
+                        }
+                    }
+                    let columns = (self.n - column).min(taken * width);
+                    let kernels = if rows_now { self.table.by_rows } else { self.table.by_columns };
+                    let job = TileJob {
+                        kernel: kernel.unwrap_or(kernels[rows - 1][usize::from(columns > self.table.lanes)]),
+                        end: (start + len >= self.k).then_some(&self.end),
+                        row: first,
+                        rows,
+                        column,
+                        columns,
+                    };
+                    job.run(self.table, tile, edge);
+                }
+                panel += taken;
+            }
+        }
+    }
+}
+
+/// One tile and what becomes of it.
+pub(crate) struct TileJob<'a> {
+    pub(crate) kernel: TileFn,
+    /// After the last block.
+    pub(crate) end: Option<&'a End>,
+    pub(crate) row: usize,
+    pub(crate) rows: usize,
+    pub(crate) column: usize,
+    /// Outputs in a row; the kernel may be wider.
+    pub(crate) columns: usize,
+}
+
+impl TileJob<'_> {
+    /// Computes it; `edge` has room for the kernel's whole width and starts at a cache line.
+    ///
+    /// # Safety
+    /// The tile's operands are valid, `columns` outputs in each of `rows` rows too; the processor has the table's instruction
+    /// set.
+    pub(crate) unsafe fn run(&self, table: &Table, mut tile: Tile, edge: *mut f32) {
+        let width = if self.columns <= table.lanes {
+            table.lanes
+        } else {
+            self.columns.next_multiple_of(table.panel())
+        };
+        let (c, c_row, first) = (tile.c, tile.c_row, tile.first);
+        // SAFETY: the caller's promise; what is wider than its outputs, or not finished, is computed in `edge`.
+        unsafe {
+            if let Some(end) = self.end {
+                (tile.c, tile.c_row, tile.first) = (edge, width, true);
+                (self.kernel)(&tile);
+                let &Self { row, rows, column, columns, .. } = self;
+                let part = Part { sums: edge, sums_row: width, first, c, c_row, row, rows, column, columns };
+                (table.finish)(end, &part);
+            } else if self.columns == width {
+                (self.kernel)(&tile);
+            } else {
+                (tile.c, tile.c_row) = (edge, width);
+                for i in 0..if first { 0 } else { self.rows } {
+                    std::ptr::copy_nonoverlapping(c.add(i * c_row), edge.add(i * width), self.columns);
+                }
+                (self.kernel)(&tile);
+                for i in 0..self.rows {
+                    std::ptr::copy_nonoverlapping(edge.add(i * width), c.add(i * c_row), self.columns);
+                }
+            }
+        }
+    }
+}

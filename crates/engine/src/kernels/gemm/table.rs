@@ -1,0 +1,334 @@
+//! The innermost kernels, compiled once for each instruction set, and the table that leads to them.
+#![allow(unsafe_code)] // Pointers into operands; instruction sets chosen at run time.
+#![allow(clippy::needless_range_loop)] // Several arrays of registers are indexed alike.
+
+use super::vector::{Portable, Vector};
+use crate::isa::Isa;
+
+/// One tile of outputs over one block of k.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tile {
+    /// Element (0, 0) of the left operand; (i, k) lies `i * a_row + k * a_k` further.
+    pub(crate) a: *const f32,
+    /// Distance of rows; 1 for tiles by columns.
+    pub(crate) a_row: usize,
+    /// Distance of k; 1 for tiles by rows.
+    pub(crate) a_k: usize,
+    /// Element (0, 0) of the right operand; a row of a panel is contiguous.
+    pub(crate) b: *const f32,
+    /// Distance of k.
+    pub(crate) b_k: usize,
+    /// Distance of panels, for kernels that take several.
+    pub(crate) b_panel: usize,
+    /// Output (0, 0); columns are contiguous.
+    pub(crate) c: *mut f32,
+    /// Distance of output rows.
+    pub(crate) c_row: usize,
+    /// Length of the block.
+    pub(crate) k: usize,
+    /// The block is the first one: its sum is stored; otherwise it is added to the output.
+    pub(crate) first: bool,
+}
+
+/// What follows a contraction, as pointers; see `Epilogue`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    /// Factor of the sum, if not 1.
+    pub(crate) alpha: Option<f32>,
+    /// Factor of what is added, if not 1.
+    pub(crate) beta: Option<f32>,
+    /// What is added, element (0, 0).
+    pub(crate) add: Option<Addend>,
+    /// A second addend, element (0, 0), with the output's layout.
+    pub(crate) residual: Option<*const f32>,
+    /// Least and greatest output.
+    pub(crate) clamp: Option<(f32, f32)>,
+}
+
+// SAFETY: addresses of slices that are only read.
+unsafe impl Sync for End {}
+
+/// An addend: element (i, j) lies `i * row + j * column` further; `column` is 0 or 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addend {
+    pub(crate) at: *const f32,
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+}
+
+/// Outputs that an [`End`] is applied to: `rows` x `columns` of them from (`row`, `column`) on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// The last block's sum of output (`row`, `column`). It comes from a buffer of its own: outputs seldom lie at cache lines,
+    /// and reading what was just stored across two of them stalls.
+    pub(crate) sums: *const f32,
+    pub(crate) sums_row: usize,
+    /// The last block is the first one too; otherwise the output holds the blocks before it.
+    pub(crate) first: bool,
+    /// Output (`row`, `column`).
+    pub(crate) c: *mut f32,
+    pub(crate) c_row: usize,
+    pub(crate) row: usize,
+    pub(crate) rows: usize,
+    pub(crate) column: usize,
+    pub(crate) columns: usize,
+}
+
+pub(crate) type TileFn = unsafe fn(&Tile);
+
+/// The most rows of a tile that takes several panels.
+pub(crate) const WIDE: usize = 4;
+
+/// Kernels of one instruction set.
+pub(crate) struct Table {
+    /// Lanes of a vector; a panel has twice as many columns.
+    pub(crate) lanes: usize,
+    /// Tiles of `i + 1` rows, the left operand by rows: of one vector and of one panel.
+    pub(crate) by_rows: &'static [[TileFn; 2]],
+    /// The same with the left operand by columns, as packed.
+    pub(crate) by_columns: &'static [[TileFn; 2]],
+    /// Tiles of `i + 1` rows over several panels, the left operand by rows, and how many panels.
+    pub(crate) wide: [(TileFn, usize); WIDE],
+    /// Applies an [`End`].
+    pub(crate) finish: unsafe fn(&End, &Part),
+    /// Packs rows into columns; see [`pack_transposed`].
+    pub(crate) pack: unsafe fn(*const f32, usize, usize, usize, usize, *mut f32),
+}
+
+impl Table {
+    /// Columns of a panel.
+    pub(crate) fn panel(&self) -> usize {
+        2 * self.lanes
+    }
+
+    /// The most rows of a tile.
+    pub(crate) fn rows(&self) -> usize {
+        self.by_rows.len()
+    }
+}
+
+/// Kernels of `isa`, or of the portable path where the processor lacks it.
+pub(crate) fn table(isa: Isa) -> &'static Table {
+    match isa.or_portable() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => &avx512::TABLE,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => &avx2::TABLE,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => &neon::TABLE,
+        _ => &portable::TABLE,
+    }
+}
+
+/// One tile: `MR` rows by `P` panels of `NV` vectors. Each lane is one output's chain over ascending k, from +0.
+#[inline(always)]
+unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, const ROWS: bool>(t: &Tile) {
+    // SAFETY: the caller promises a tile whose every element is in bounds, and the instruction set.
+    unsafe {
+        let mut acc = [[[V::zero(); NV]; P]; MR];
+        let (mut a, mut b) = (t.a, t.b);
+        // By rows: three rows share a pointer, which keeps the pointers of a high tile in registers.
+        let base = |i: usize| if ROWS && i < MR { t.a.add(i * t.a_row) } else { t.a };
+        let bases = [base(0), base(3), base(6), base(9), base(12)];
+        for k in 0..t.k {
+            let mut right = [[V::zero(); NV]; P];
+            for p in 0..P {
+                for v in 0..NV {
+                    right[p][v] = V::load(b.add(p * t.b_panel + v * V::LANES));
+                }
+            }
+            // Written out: the compiler does not unroll a loop of so many rows, and accumulators in memory would be the end.
+            macro_rules! rows {
+                ($($i:literal)*) => {$(
+                    if $i < MR {
+                        let left = if ROWS { *bases[$i / 3].add($i % 3 * t.a_row + k) } else { *a.add($i) };
+                        let left = V::splat(left);
+                        for p in 0..P {
+                            for v in 0..NV {
+                                acc[$i][p][v] = acc[$i][p][v].fma(left, right[p][v]);
+                            }
+                        }
+                    }
+                )*};
+            }
+            rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+            if !ROWS {
+                a = a.add(t.a_k);
+            }
+            b = b.add(t.b_k);
+        }
+        let mut c = t.c;
+        for row in acc {
+            for p in 0..P {
+                for v in 0..NV {
+                    let at = c.add((p * NV + v) * V::LANES);
+                    let sum = if t.first { row[p][v] } else { V::load(at).add(row[p][v]) };
+                    sum.store(at);
+                }
+            }
+            c = c.wrapping_add(t.c_row);
+        }
+    }
+}
+
+/// Total, alpha, addend, residual, clamp, canonical NaN, in this order, each step rounded.
+#[inline(always)]
+unsafe fn finish<V: Vector>(end: &End, part: &Part) {
+    // SAFETY: the caller promises the part's outputs, its addends and the instruction set.
+    unsafe {
+        for i in 0..part.rows {
+            let whole = part.columns / V::LANES * V::LANES;
+            let mut j = 0;
+            while j < whole {
+                finish_at::<V>(end, part, i, j);
+                j += V::LANES;
+            }
+            while j < part.columns {
+                finish_at::<f32>(end, part, i, j);
+                j += 1;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn finish_at<V: Vector>(end: &End, part: &Part, i: usize, j: usize) {
+    // SAFETY: as in `finish`; lanes j.. of row i are inside.
+    unsafe {
+        let at = part.c.add(i * part.c_row + j);
+        let (row, column) = (part.row + i, part.column + j);
+        let mut x = V::load(part.sums.add(i * part.sums_row + j));
+        if !part.first {
+            x = V::load(at).add(x);
+        }
+        if let Some(alpha) = end.alpha {
+            x = x.mul(V::splat(alpha));
+        }
+        if let Some(add) = &end.add {
+            let p = add.at.add(row * add.row + column * add.column);
+            let mut c = if add.column == 1 { V::load(p) } else { V::splat(*p) };
+            if let Some(beta) = end.beta {
+                c = c.mul(V::splat(beta));
+            }
+            x = x.add(c);
+        }
+        if let Some(residual) = end.residual {
+            x = x.add(V::load(residual.add(row * part.c_row + column)));
+        }
+        let test = x;
+        if let Some((lo, hi)) = end.clamp {
+            x = x.max(V::splat(lo));
+            if hi < f32::INFINITY {
+                x = x.min(V::splat(hi));
+            }
+        }
+        x.nan_where(test).store(at);
+    }
+}
+
+/// `dst[k * width + i] = src[i * src_row + k]` for k below `len`, i below `rows`; lanes from `rows` to `width` repeat the last
+/// row. Blocks of eight rows go highest first, because each write is eight long and may spill into what a lower block writes
+/// next: `dst` has seven spare elements.
+#[inline(always)]
+unsafe fn pack_transposed<const FAST: bool>(
+    src: *const f32,
+    src_row: usize,
+    rows: usize,
+    width: usize,
+    len: usize,
+    dst: *mut f32,
+) {
+    // SAFETY: the caller promises `rows` rows of `len` elements, `width * len + 7` elements of `dst`.
+    unsafe {
+        let mut group = width.div_ceil(8);
+        while group > 0 {
+            group -= 1;
+            let start = group * 8;
+            let mut from = [src; 8];
+            for (i, p) in from.iter_mut().enumerate() {
+                *p = src.add((start + i).min(rows - 1) * src_row);
+            }
+            let mut k = 0;
+            #[cfg(target_arch = "x86_64")]
+            if FAST {
+                while k + 8 <= len {
+                    super::vector::transpose8(from.map(|p| p.add(k)), dst.add(k * width + start), width);
+                    k += 8;
+                }
+            }
+            let lanes = (width - start).min(8);
+            while k < len {
+                for (i, p) in from.iter().enumerate().take(lanes) {
+                    *dst.add(k * width + start + i) = *p.add(k);
+                }
+                k += 1;
+            }
+        }
+    }
+}
+
+/// The kernels of one instruction set in one module.
+macro_rules! kernels {
+    ($name:ident, $vector:ty, $($features:literal)?, $fast:literal, rows $($mr:literal)*, wide $($wide:literal)*) => {
+        mod $name {
+            use super::*;
+
+            // SAFETY of all functions: their callers hold a `Table`, and `table` hands one out only where the processor has
+            // the instruction set; the pointers are the caller's promise.
+            $(#[target_feature(enable = $features)])?
+            unsafe fn by_rows<const MR: usize, const NV: usize>(t: &Tile) {
+                unsafe { tile::<$vector, MR, NV, 1, true>(t) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn by_columns<const MR: usize, const NV: usize>(t: &Tile) {
+                unsafe { tile::<$vector, MR, NV, 1, false>(t) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn wide<const MR: usize, const P: usize>(t: &Tile) {
+                unsafe { tile::<$vector, MR, 2, P, true>(t) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn end(end: &End, part: &Part) {
+                unsafe { finish::<$vector>(end, part) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn pack(s: *const f32, row: usize, rows: usize, width: usize, len: usize, d: *mut f32) {
+                unsafe { pack_transposed::<$fast>(s, row, rows, width, len, d) }
+            }
+
+            const PANELS: [usize; WIDE] = [$($wide),*];
+
+            pub(super) static TABLE: Table = Table {
+                lanes: <$vector as Vector>::LANES,
+                by_rows: &[$([by_rows::<$mr, 1>, by_rows::<$mr, 2>]),*],
+                by_columns: &[$([by_columns::<$mr, 1>, by_columns::<$mr, 2>]),*],
+                wide: [
+                    (wide::<1, { PANELS[0] }>, PANELS[0]),
+                    (wide::<2, { PANELS[1] }>, PANELS[1]),
+                    (wide::<3, { PANELS[2] }>, PANELS[2]),
+                    (wide::<4, { PANELS[3] }>, PANELS[3]),
+                ],
+                finish: end,
+                pack,
+            };
+        }
+    };
+}
+
+kernels!(portable, Portable, , false, rows 1 2 3 4, wide 2 1 1 1);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    avx512, std::arch::x86_64::__m512, "avx512f,avx512vl,avx512dq,avx512bw,fma", true,
+    rows 1 2 3 4 5 6 7 8 9 10 11 12 13 14, wide 4 4 2 2
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(avx2, std::arch::x86_64::__m256, "avx2,fma", true, rows 1 2 3 4 5 6, wide 4 2 2 1);
+#[cfg(target_arch = "aarch64")]
+kernels!(
+    neon, std::arch::aarch64::float32x4_t, "neon", false,
+    rows 1 2 3 4 5 6 7 8 9 10 11 12, wide 4 4 2 2
+);
