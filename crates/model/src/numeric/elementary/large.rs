@@ -47,6 +47,10 @@ pub(super) fn cos(x: f32) -> f32 {
     if !x.is_finite() {
         return NAN;
     }
+    if x.abs().to_bits() == 0x5f18_b878 {
+        // So close to a tie that float64 does not see the difference.
+        return f32::from_bits(0x3f7f_14bb);
+    }
     let (quadrant, r) = reduce(x);
     lanes::sin_of_pair(r.0, r.1, quadrant + 1) as f32
 }

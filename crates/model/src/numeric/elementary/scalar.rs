@@ -33,8 +33,15 @@ functions! {
     atan = libm::atan, [0x3d8d_6b23 => 0x3d8d_31c3, 0xbd8d_6b23 => 0xbd8d_31c3];
     sinh = libm::sinh, [0x3a12_85ff => 0x3a12_85ff, 0xba12_85ff => 0xba12_85ff];
     cosh = libm::cosh, [];
-    asinh = libm::asinh, [0x4bdd_65a5 => 0x418f_034b, 0x5e68_984e => 0x422e_4a21, 0x6558_90d3 => 0x4254_d1f9, 0xcbdd_65a5 => 0xc18f_034b, 0xde68_984e => 0xc22e_4a21, 0xe558_90d3 => 0xc254_d1f9];
-    acosh = acosh_f64, [];
+    asinh = libm::asinh, [
+        0x4bdd_65a5 => 0x418f_034b,
+        0x5e68_984e => 0x422e_4a21,
+        0x6558_90d3 => 0x4254_d1f9,
+        0xcbdd_65a5 => 0xc18f_034b,
+        0xde68_984e => 0xc22e_4a21,
+        0xe558_90d3 => 0xc254_d1f9,
+    ];
+    acosh = acosh_f64, [0x5e68_984e => 0x422e_4a21, 0x6558_90d3 => 0x4254_d1f9];
     atanh = libm::atanh, [];
     erfc = libm::erfc, [];
     rsqrt = rsqrt_f64, [];
