@@ -8,7 +8,10 @@
 
 pub mod graph;
 pub mod infer;
+pub mod manifest;
 pub mod numeric;
 pub mod onnx;
 pub mod ops;
 pub mod reference;
+pub mod skeleton;
+pub mod weights;

@@ -7,6 +7,9 @@
 pub trait ExternalData {
     /// Exactly `length` bytes from byte `offset` of the file at `path`, relative to the model's folder, `/`-separated.
     fn read(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, ExternalDataError>;
+
+    /// Bytes in the file at `path`.
+    fn size(&self, path: &str) -> Result<u64, ExternalDataError>;
 }
 
 /// A model that is one file: any external data is missing.
@@ -15,6 +18,10 @@ pub struct NoExternalData;
 
 impl ExternalData for NoExternalData {
     fn read(&self, _: &str, _: u64, _: u64) -> Result<Vec<u8>, ExternalDataError> {
+        Err(ExternalDataError::Missing)
+    }
+
+    fn size(&self, _: &str) -> Result<u64, ExternalDataError> {
         Err(ExternalDataError::Missing)
     }
 }
@@ -29,6 +36,10 @@ impl ExternalData for std::collections::BTreeMap<String, Vec<u8>> {
         };
         let short = ExternalDataError::TooShort { offset, length, size: file.len() as u64 };
         range().map(<[u8]>::to_vec).ok_or(short)
+    }
+
+    fn size(&self, path: &str) -> Result<u64, ExternalDataError> {
+        self.get(path).map(|file| file.len() as u64).ok_or(ExternalDataError::Missing)
     }
 }
 

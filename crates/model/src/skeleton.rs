@@ -1,0 +1,294 @@
+//! The skeleton: a graph without its weights (`spec/model.md` §4). Its encoding is what the graph digest hashes and what a
+//! bundle carries.
+//!
+//! Names inside the graph are left out; names of inputs and outputs are part of it, because callers use them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hallmark_receipt::{DType, Digest, Tensor, domain};
+
+use crate::graph::{Attr, Dim, Graph, Node, ValueId};
+use crate::ops::Domain;
+use crate::weights::Layout;
+
+mod codec;
+#[cfg(test)]
+mod tests;
+
+pub use codec::{MAX_BYTES, MAX_DEPTH, SkeletonError};
+
+/// Elements up to which any constant stays in the skeleton.
+pub const INLINE: usize = 8;
+/// Elements up to which constants of int64, bool and text, which mostly are shapes, axes and labels, stay in the skeleton.
+pub const INLINE_SHAPES: usize = 4096;
+
+/// A graph without its weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Skeleton {
+    /// The model's inputs.
+    pub inputs: Vec<Input>,
+    /// The model's outputs.
+    pub outputs: Vec<Output>,
+    /// What is computed.
+    pub body: Body,
+}
+
+/// An input of the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub dtype: DType,
+    /// Its axes; `None` where even the rank is open.
+    pub shape: Option<Vec<Axis>>,
+}
+
+/// The size of an input's axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// Open, and bound to nothing else.
+    Open,
+    /// Open, and equal to every axis with the same number; numbered by first appearance.
+    Shared(usize),
+    /// Fixed.
+    Fixed(usize),
+}
+
+/// An output of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Where the file declares a sequence of maps: the keys of the columns.
+    pub keys: Option<Arc<Tensor>>,
+}
+
+/// A graph or subgraph. Values are numbered as `spec/model.md` §2 says: inputs, captures, then for each node the constants
+/// that it is the first to use and its outputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Body {
+    /// Number of inputs.
+    pub inputs: usize,
+    /// Number of captures.
+    pub captures: usize,
+    /// Constants by value.
+    pub constants: BTreeMap<ValueId, Constant>,
+    /// Operators in canonical order.
+    pub nodes: Vec<SkeletonNode>,
+    /// The values of the outputs.
+    pub outputs: Vec<ValueId>,
+}
+
+/// A constant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Constant {
+    /// One that is part of the skeleton.
+    Inline(Arc<Tensor>),
+    /// One that the weight tree holds.
+    Weight(Weight),
+}
+
+/// A constant of which the skeleton says only the form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// Its element type, which is never text.
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// How its elements fall into leaves.
+    pub layout: Layout,
+}
+
+/// One application of an operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SkeletonNode {
+    /// The operator's domain.
+    pub domain: Domain,
+    /// The operator's name.
+    pub op: String,
+    /// The operator's version in force.
+    pub version: u32,
+    /// Attributes by name.
+    pub attrs: BTreeMap<String, SkeletonAttr>,
+    /// Declared inputs, then captures of the subgraphs.
+    pub inputs: Vec<Option<ValueId>>,
+    /// How many of `inputs` are declared ones.
+    pub declared_inputs: usize,
+    /// Outputs.
+    pub outputs: Vec<Option<ValueId>>,
+}
+
+/// An attribute's value.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum SkeletonAttr {
+    Plain(Attr),
+    Graph(Body),
+}
+
+impl PartialEq for SkeletonAttr {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Graph(a), Self::Graph(b)) => a == b,
+            (Self::Plain(a), Self::Plain(b)) => same(a, b),
+            _ => false,
+        }
+    }
+}
+
+fn same(a: &Attr, b: &Attr) -> bool {
+    match (a, b) {
+        (Attr::Int(a), Attr::Int(b)) => a == b,
+        (Attr::Float(a), Attr::Float(b)) => a.to_bits() == b.to_bits(),
+        (Attr::Str(a), Attr::Str(b)) => a == b,
+        (Attr::Tensor(a), Attr::Tensor(b)) => a.same_bits(b),
+        (Attr::Ints(a), Attr::Ints(b)) => a == b,
+        (Attr::Floats(a), Attr::Floats(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
+        (Attr::Strs(a), Attr::Strs(b)) => a == b,
+        _ => false,
+    }
+}
+
+impl Skeleton {
+    /// The skeleton of a model's top-level graph.
+    ///
+    /// # Errors
+    /// A graph that is not canonical (made by hand rather than by the importer), or too large to encode.
+    pub fn of(graph: &Graph) -> Result<Self, SkeletonError> {
+        let mut count = BTreeMap::new();
+        for dim in graph.inputs.iter().filter_map(|id| shape(graph, *id)).flatten() {
+            if let Dim::Symbol(name) = dim {
+                *count.entry(name.as_str()).or_insert(0_usize) += 1;
+            }
+        }
+        let mut symbols: Vec<&str> = Vec::new();
+        let mut axis = |dim: &'_ _| match dim {
+            Dim::Known(n) => Axis::Fixed(*n),
+            Dim::Symbol(name) if count.get(name.as_str()).is_some_and(|n| *n > 1) => {
+                let known = symbols.iter().position(|other| other == name);
+                Axis::Shared(known.unwrap_or_else(|| {
+                    let name = count.get_key_value(name.as_str()).map_or("", |(name, _)| *name);
+                    symbols.push(name);
+                    symbols.len() - 1
+                }))
+            }
+            Dim::Symbol(_) | Dim::Unknown => Axis::Open,
+        };
+        let mut inputs = Vec::with_capacity(graph.inputs.len());
+        for id in &graph.inputs {
+            let value = graph.values.get(id.0).ok_or(SkeletonError::NotCanonical)?;
+            inputs.push(Input {
+                name: value.name.clone(),
+                dtype: value.info.dtype.ok_or(SkeletonError::InputType)?,
+                shape: value.info.shape.as_ref().map(|dims| dims.iter().map(&mut axis).collect()),
+            });
+        }
+        let name = |id: &ValueId| graph.values.get(id.0).map(|value| value.name.clone());
+        let output = |id| Some(Output { name: name(id)?, keys: graph.output_keys.get(id).cloned() });
+        let outputs =
+            graph.outputs.iter().map(output).collect::<Option<_>>().ok_or(SkeletonError::NotCanonical)?;
+        let skeleton = Self { inputs, outputs, body: body(graph, 0)? };
+        skeleton.check()?;
+        Ok(skeleton)
+    }
+
+    /// The graph's digest: SHA-256 over the encoding, in its own domain.
+    pub fn digest(&self) -> Digest {
+        domain::GRAPH.hash(&[&self.encode()])
+    }
+
+    /// The weights' forms in the order of the weight tree: those of each graph by value, a node's subgraphs (by attribute
+    /// name) after the graph that holds the node.
+    pub fn weights(&self) -> Vec<&Weight> {
+        let mut all = Vec::new();
+        collect(&self.body, &mut all);
+        all
+    }
+}
+
+fn collect<'a>(body: &'a Body, all: &mut Vec<&'a Weight>) {
+    for constant in body.constants.values() {
+        if let Constant::Weight(weight) = constant {
+            all.push(weight);
+        }
+    }
+    for attr in body.nodes.iter().flat_map(|node| node.attrs.values()) {
+        if let SkeletonAttr::Graph(body) = attr {
+            collect(body, all);
+        }
+    }
+}
+
+fn shape(graph: &Graph, id: ValueId) -> Option<&Vec<Dim>> {
+    graph.values.get(id.0)?.info.shape.as_ref()
+}
+
+/// Whether a constant stays in the skeleton.
+pub fn is_inline(dtype: DType, elements: usize) -> bool {
+    let shapes = matches!(dtype, DType::I64 | DType::Bool) && elements <= INLINE_SHAPES;
+    elements <= INLINE || shapes || dtype == DType::Str
+}
+
+fn body(graph: &Graph, depth: usize) -> Result<Body, SkeletonError> {
+    if depth > MAX_DEPTH {
+        return Err(SkeletonError::TooDeep { limit: MAX_DEPTH });
+    }
+    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        let mut attrs = BTreeMap::new();
+        for (name, attr) in &node.attrs.0 {
+            let attr = match attr {
+                Attr::Graph(graph) => SkeletonAttr::Graph(body(graph, depth + 1)?),
+                plain => SkeletonAttr::Plain(plain.clone()),
+            };
+            attrs.insert(name.clone(), attr);
+        }
+        nodes.push(SkeletonNode {
+            domain: node.op.domain,
+            op: node.op.name.to_owned(),
+            version: node.version,
+            attrs,
+            inputs: node.inputs.clone(),
+            declared_inputs: node.declared_inputs,
+            outputs: node.outputs.clone(),
+        });
+    }
+    let layouts = layouts(graph);
+    let constant = |(id, tensor): (&ValueId, &Arc<Tensor>)| {
+        let constant = if is_inline(tensor.dtype(), tensor.len()) {
+            Constant::Inline(Arc::clone(tensor))
+        } else {
+            let layout = layouts.get(id).copied().unwrap_or_else(|| Layout::flat(tensor.len()));
+            Constant::Weight(Weight { dtype: tensor.dtype(), shape: tensor.shape().to_vec(), layout })
+        };
+        (*id, constant)
+    };
+    Ok(Body {
+        inputs: graph.inputs.len(),
+        captures: graph.captures.len(),
+        constants: graph.constants.iter().map(constant).collect(),
+        nodes,
+        outputs: graph.outputs.clone(),
+    })
+}
+
+/// The leaf layouts of `graph`'s own constants: each one's first reader decides.
+pub(crate) fn layouts(graph: &Graph) -> BTreeMap<ValueId, Layout> {
+    let mut layouts = BTreeMap::new();
+    for node in &graph.nodes {
+        let ints = |name: &str| node.attrs.int(name, 0);
+        for (index, id) in node.inputs.iter().enumerate() {
+            let Some((id, tensor)) = id.and_then(|id| Some((id, graph.constants.get(&id)?))) else {
+                continue;
+            };
+            layouts.entry(id).or_insert_with(|| read_layout(node, index, tensor.shape(), &ints));
+        }
+    }
+    layouts
+}
+
+fn read_layout(node: &Node, index: usize, shape: &[usize], int: &dyn Fn(&str) -> i64) -> Layout {
+    Layout::of(node.op.domain, node.op.name, index, shape, int)
+}
