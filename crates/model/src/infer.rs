@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hallmark_receipt::{DType, Tensor};
 
-use crate::graph::{Dim, Graph, Node, TypeInfo, ValueId};
+use crate::graph::{Attr, Dim, Graph, Node, TypeInfo, ValueId};
 use crate::onnx::schema;
 use crate::ops::{Domain, EvalCx, InferCx, OpError};
 
@@ -60,16 +60,67 @@ pub struct Known {
     pub constants: Vec<Option<Arc<Tensor>>>,
 }
 
-/// Infers the type of every value of a top-level `graph` from its inputs' declared types and writes them into
-/// `graph.values`. A value of more than `limit` elements is refused.
+/// Infers the type of every value of a top-level `graph` and its subgraphs from its inputs' declared types and writes them
+/// into `values`. A value of more than `limit` elements is refused.
 pub fn infer(graph: &mut Graph, limit: usize) -> Result<(), InferError> {
     let inputs: Vec<_> = graph.inputs.iter().map(|id| info(graph, *id)).collect();
     let none = vec![None; inputs.len()];
-    let known = infer_with(graph, &inputs, &none, limit)?;
+    fill(graph, &inputs, &none, limit)
+}
+
+/// [`infer_with`], written into the graph and its subgraphs.
+fn fill(
+    graph: &mut Graph,
+    inputs: &[TypeInfo],
+    values: &[Option<Arc<Tensor>>],
+    limit: usize,
+) -> Result<(), InferError> {
+    let mut known = Known::start(graph, inputs, values)?;
+    let mut nodes = std::mem::take(&mut graph.nodes);
+    for node in &mut nodes {
+        fill_subgraphs(node, &known, limit)?;
+        known.node(graph, node, limit)?;
+    }
+    graph.nodes = nodes;
     for (value, info) in graph.values.iter_mut().zip(known.types) {
         value.info = info;
     }
     Ok(())
+}
+
+/// Types inside a node's subgraphs, from what is known where the node stands.
+fn fill_subgraphs(node: &mut Node, known: &Known, limit: usize) -> Result<(), InferError> {
+    let of = |id: &Option<ValueId>| id.and_then(|id| known.types.get(id.0)).cloned().unwrap_or_default();
+    let declared: Vec<_> = node.inputs.iter().take(node.declared_inputs).map(of).collect();
+    let mut captured = node.inputs.iter().skip(node.declared_inputs);
+    for attr in node.attrs.0.values_mut() {
+        let Attr::Graph(graph) = attr else { continue };
+        let graph = Arc::make_mut(graph);
+        let mut types = subgraph_inputs(node.op.name, &declared, graph.inputs.len());
+        let mut values = vec![None; types.len()];
+        for id in captured.by_ref().take(graph.captures.len()) {
+            types.push(of(id));
+            values.push(id.and_then(|id| known.constants.get(id.0)?.clone()));
+        }
+        fill(graph, &types, &values, limit)?;
+    }
+    Ok(())
+}
+
+/// What the inputs of a node's subgraph are. The state of a loop keeps its element type, but its shape may change.
+fn subgraph_inputs(op: &str, declared: &[TypeInfo], count: usize) -> Vec<TypeInfo> {
+    let scalar = |dtype| TypeInfo { dtype: Some(dtype), shape: Some(Vec::new()) };
+    let only_dtype = |info: &TypeInfo| TypeInfo { dtype: info.dtype, shape: None };
+    let mut types = match op {
+        "Loop" => {
+            let states = declared.iter().skip(2).map(only_dtype);
+            [scalar(DType::I64), scalar(DType::Bool)].into_iter().chain(states).collect()
+        }
+        "Scan" => declared.iter().skip(declared.len().saturating_sub(count)).map(only_dtype).collect(),
+        _ => Vec::new(),
+    };
+    types.resize(count, TypeInfo::default());
+    types
 }
 
 /// What is known of every value when the inputs (then the captures) have the types `inputs` and, where `values` says so,
@@ -80,20 +131,7 @@ pub fn infer_with(
     values: &[Option<Arc<Tensor>>],
     limit: usize,
 ) -> Result<Known, InferError> {
-    let expected = graph.inputs.len() + graph.captures.len();
-    if inputs.len() != expected || values.len() != expected {
-        return Err(InferError::InputCount { expected, got: inputs.len().min(values.len()) });
-    }
-    let mut known = Known {
-        types: vec![TypeInfo::default(); graph.values.len()],
-        constants: vec![None; graph.values.len()],
-    };
-    for ((id, info), value) in graph.inputs.iter().chain(&graph.captures).zip(inputs).zip(values) {
-        known.set(*id, info.clone(), value.clone());
-    }
-    for (id, tensor) in &graph.constants {
-        known.set(*id, type_of(tensor), Some(Arc::clone(tensor)));
-    }
+    let mut known = Known::start(graph, inputs, values)?;
     for node in &graph.nodes {
         known.node(graph, node, limit)?;
     }
@@ -111,6 +149,25 @@ fn info(graph: &Graph, id: ValueId) -> TypeInfo {
 }
 
 impl Known {
+    /// What is known before any node.
+    fn start(graph: &Graph, inputs: &[TypeInfo], values: &[Option<Arc<Tensor>>]) -> Result<Self, InferError> {
+        let expected = graph.inputs.len() + graph.captures.len();
+        if inputs.len() != expected || values.len() != expected {
+            return Err(InferError::InputCount { expected, got: inputs.len().min(values.len()) });
+        }
+        let mut known = Self {
+            types: vec![TypeInfo::default(); graph.values.len()],
+            constants: vec![None; graph.values.len()],
+        };
+        for ((id, info), value) in graph.inputs.iter().chain(&graph.captures).zip(inputs).zip(values) {
+            known.set(*id, info.clone(), value.clone());
+        }
+        for (id, tensor) in &graph.constants {
+            known.set(*id, type_of(tensor), Some(Arc::clone(tensor)));
+        }
+        Ok(known)
+    }
+
     fn set(&mut self, id: ValueId, info: TypeInfo, value: Option<Arc<Tensor>>) {
         if let (Some(slot), Some(constant)) = (self.types.get_mut(id.0), self.constants.get_mut(id.0)) {
             *slot = info;
@@ -182,7 +239,7 @@ fn fold(
     if !all_known || !small_inputs || !small_outputs || node.inputs.len() > node.declared_inputs {
         return Vec::new();
     }
-    if node.attrs.0.values().any(|attr| matches!(attr, crate::graph::Attr::Graph(_))) {
+    if node.attrs.0.values().any(|attr| matches!(attr, Attr::Graph(_))) {
         return Vec::new();
     }
     let inputs: Vec<_> = constants.iter().map(Option::as_deref).collect();

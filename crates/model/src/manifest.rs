@@ -312,6 +312,3 @@ fn hash_external(name: &str, external: &dyn ExternalData) -> Result<File, ModelE
     }
     Ok(File { name: name.to_owned(), size, sha256: sha256.finish(), blake3: *blake3.finalize().as_bytes() })
 }
-
-#[cfg(test)]
-mod tests;

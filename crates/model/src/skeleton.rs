@@ -13,8 +13,6 @@ use crate::ops::Domain;
 use crate::weights::Layout;
 
 mod codec;
-#[cfg(test)]
-mod tests;
 
 pub use codec::{MAX_BYTES, MAX_DEPTH, SkeletonError};
 

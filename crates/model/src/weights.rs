@@ -234,6 +234,3 @@ fn collect(
     }
     Some(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -32,42 +32,84 @@ def save(name, nodes, inputs, outputs, initializers=(), opset=17, functions=(), 
     return model
 
 
-def mlp_nodes(p=""):
-    return [h.make_node("Gemm", ["x", p + "w1", p + "b1"], [p + "h1"], name=p + "fc1", transB=1),
-            h.make_node("Relu", [p + "h1"], [p + "h2"], name=p + "act"),
-            h.make_node("Gemm", [p + "h2", p + "w2", p + "b2"], ["y"], name=p + "fc2")]
+def conv_nodes(p="", x="x", y="y"):
+    return [h.make_node("Conv", [x, p + "w1", p + "b1"], [p + "c1"], name=p + "conv1", pads=[1, 1, 1, 1],
+                        kernel_shape=[3, 3]),
+            h.make_node("Relu", [p + "c1"], [p + "r1"], name=p + "act"),
+            h.make_node("MaxPool", [p + "r1"], [p + "p1"], name=p + "pool", kernel_shape=[2, 2], strides=[2, 2]),
+            h.make_node("Conv", [p + "p1", p + "w2", p + "b2"], [p + "c2"], name=p + "conv2"),
+            h.make_node("Mul", [p + "c2", p + "scale"], [y], name=p + "scaled")]
 
 
-def mlp():
-    arrays = {"w1": weights(1, 8, 6), "b1": weights(2, 8), "w2": weights(3, 8, 3), "b2": weights(4, 3)}
-    x, y = value("x", ["N", 6]), value("y", ["N", 3])
-    save("mlp", mlp_nodes(), [x], [y], [init(k, v) for k, v in arrays.items()])
-    # The same model: other names and order, some weights as Constant nodes, some also listed as inputs, an Identity.
+def conv_weights():
+    return {"w1": weights(1, 16, 2, 3, 3), "b1": weights(2, 16), "w2": weights(3, 24, 16, 2, 2), "b2": weights(4, 24),
+            "scale": np.float32(0.5)}
+
+
+def convnet():
+    arrays = conv_weights()
+    x, y = value("x", ["N", 2, 8, 8]), value("y", ["N", 24, 3, 3])
+    save("convnet", conv_nodes(), [x], [y], [init(k, v) for k, v in arrays.items()])
+    save("convnet-output-name", conv_nodes(y="z"), [x], [value("z", ["N", 24, 3, 3])],
+         [init(k, v) for k, v in arrays.items()])
+    # The same model: other names and order, weights as Constant nodes and as inputs with defaults, renaming and dead nodes.
     p = "other/"
-    nodes = [n for n in reversed(mlp_nodes(p))]
+    nodes = list(reversed(conv_nodes(p, x="x2")))
     nodes += [h.make_node("Constant", [], [p + "w1"], value=init("", arrays["w1"])),
               h.make_node("Constant", [], [p + "raw"], value=init("", arrays["b2"])),
+              h.make_node("Constant", [], [p + "scale"], value_float=0.5),
               h.make_node("Identity", [p + "raw"], [p + "b2"]),
-              h.make_node("Exp", ["x"], [p + "unused"])]
-    save("mlp-again", nodes, [value("x", ["batch", 6]), value(p + "w2", [8, 3])], [value("y", ["batch", 3])],
-         [init(p + "w2", arrays["w2"]), init(p + "b1", arrays["b1"]), init(p + "dead", arrays["b1"])])
+              h.make_node("Dropout", ["x"], ["x2"]),
+              h.make_node("Relu", ["x"], [p + "unused"])]
+    save("convnet-again", nodes, [value("x", ["batch", 2, 8, 8]), value(p + "w2", [24, 16, 2, 2])],
+         [value("y", None)], [init(p + "w2", arrays["w2"]), init(p + "b1", arrays["b1"]), init(p + "dead", arrays["b1"])],
+         opset=18)
+    # The same model with its weights beside it, in one file.
+    data, external = b"", []
+    for k, v in arrays.items():
+        tensor = T(name=k, data_type=F, dims=v.shape, data_location=T.EXTERNAL)
+        for key, text in (("location", "weights.bin"), ("offset", len(data)), ("length", v.nbytes)):
+            tensor.external_data.add(key=key, value=str(text))
+        data += v.tobytes()
+        external.append(tensor)
+    (OUT / "weights.bin").write_bytes(data)
+    save("convnet-external", conv_nodes(), [x], [y], external)
+    # The same model as a call of a function, whose attributes and names are its own.
+    body = conv_nodes("f/", x="in", y="out")
+    for node, attribute in ((body[0], "pads"), ):
+        node.attribute.remove(next(a for a in node.attribute if a.name == attribute))
+        node.attribute.append(onnx.AttributeProto(name=attribute, ref_attr_name="border", type=onnx.AttributeProto.INTS))
+    names = ["f/" + k for k in arrays]
+    function = h.make_function("custom", "Net", ["in", *names], ["out"], body, [h.make_opsetid("", 17)], ["border"])
+    call = h.make_node("Net", ["x", *arrays], ["y"], domain="custom", border=[1, 1, 1, 1])
+    save("convnet-function", [call], [x], [y], [init(k, v) for k, v in arrays.items()], functions=[function],
+         more=[h.make_opsetid("custom", 1)])
     arrays["w1"] = arrays["w1"] + np.float32(1)
-    save("mlp-other-weights", mlp_nodes(), [x], [y], [init(k, v) for k, v in arrays.items()])
+    save("convnet-other-weights", conv_nodes(), [x], [y], [init(k, v) for k, v in arrays.items()])
 
 
-def cnn():
-    nodes = [h.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
-             h.make_node("Relu", ["c"], ["r"], name="act"),
-             h.make_node("MaxPool", ["r"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
-             h.make_node("Flatten", ["p"], ["f"], name="flat"),
-             h.make_node("MatMul", ["f", "m"], ["y"], name="head")]
-    save("cnn", nodes, [value("x", [1, 2, 8, 8])], [value("y", [1, 5])],
-         [init("w", weights(5, 4, 2, 3, 3)), init("b", weights(6, 4)), init("m", weights(7, 64, 5))])
+def branch():
+    """An If whose branches capture an input, a constant and a value through a renaming node."""
+    then = h.make_graph([h.make_node("Mul", ["h2", "k"], ["t"])], "then", [], [value("t", None)])
+    other = h.make_graph([h.make_node("Relu", ["x"], ["r"]), h.make_node("Sub", ["r", "h"], ["e"])], "else", [],
+                         [value("e", None)])
+    nodes = [h.make_node("Relu", ["x"], ["h"]), h.make_node("Identity", ["h"], ["h2"]),
+             h.make_node("If", ["c"], ["y"], then_branch=then, else_branch=other)]
+    save("branch", nodes, [value("c", [], T.BOOL), value("x", ["N", 4])], [value("y", None)],
+         [init("k", weights(8, 4))])
+
+
+def zipmap():
+    nodes = [h.make_node("Relu", ["x"], ["scores"]),
+             h.make_node("ZipMap", ["scores"], ["maps"], domain="ai.onnx.ml", classlabels_strings=["no", "yes"])]
+    maps = h.make_value_info("maps", h.make_sequence_type_proto(
+        h.make_map_type_proto(T.STRING, h.make_tensor_type_proto(F, []))))
+    save("zipmap", nodes, [value("x", [None, 2])], [maps], ml=1)
 
 
 def main():
     OUT.mkdir(exist_ok=True)
-    for make in (mlp, cnn):
+    for make in (convnet, branch, zipmap):
         make()
 
 
