@@ -1,7 +1,7 @@
 //! The elementwise float32 operations (`numeric.md` §7), each over slices.
 
 use hallmark_model::graph::Node;
-use hallmark_model::numeric::{canonical_f32, elementary, max_f32, min_f32};
+use hallmark_model::numeric::{canonical_f32, elementary::lanes, max_f32, min_f32};
 
 use super::simd::per_isa;
 
@@ -27,6 +27,8 @@ pub(crate) enum Map {
     Log,
     Tanh,
     Erf,
+    /// `Pow` with the constant exponent 2.
+    Square,
     Sigmoid,
     /// `x * sigmoid(alpha * x)`.
     Silu(f32),
@@ -107,13 +109,13 @@ impl Map {
 /// `1 / (1 + exp(-x))`.
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + elementary::exp(-x))
+    1.0 / (1.0 + lanes::exp(-x))
 }
 
 /// `max(x, 0) + log1p(exp(-|x|))`.
 #[inline(always)]
 fn softplus(x: f32) -> f32 {
-    max_f32(x, 0.0) + elementary::log1p(elementary::exp(-x.abs()))
+    max_f32(x, 0.0) + lanes::log1p(lanes::exp(-x.abs()))
 }
 
 /// `max(0, min(1, alpha * x + beta))`.
@@ -154,23 +156,24 @@ fn apply_body(op: Map, a: &[f32], b: &[f32], y: &mut [f32]) {
         Map::Floor => one(a, y, f32::floor),
         Map::Ceil => one(a, y, f32::ceil),
         Map::Round => one(a, y, f32::round_ties_even),
-        Map::Exp => one(a, y, elementary::exp),
-        Map::Log => one(a, y, elementary::log),
-        Map::Tanh => one(a, y, elementary::tanh),
-        Map::Erf => one(a, y, elementary::erf),
+        Map::Exp => one(a, y, lanes::exp),
+        Map::Log => one(a, y, lanes::log),
+        Map::Tanh => one(a, y, lanes::tanh),
+        Map::Square => one(a, y, |x| x * x),
+        Map::Erf => one(a, y, lanes::erf),
         Map::Sigmoid => one(a, y, sigmoid),
         Map::Silu(alpha) => one(a, y, |x| x * sigmoid(alpha * x)),
         Map::Softplus => one(a, y, softplus),
-        Map::Mish => one(a, y, |x| x * elementary::tanh(softplus(x))),
+        Map::Mish => one(a, y, |x| x * lanes::tanh(softplus(x))),
         Map::Softsign => one(a, y, |x| x / (1.0 + x.abs())),
-        Map::Gelu => one(a, y, |x| (0.5 * x) * (1.0 + elementary::erf(x / std::f32::consts::SQRT_2))),
+        Map::Gelu => one(a, y, |x| (0.5 * x) * (1.0 + lanes::erf(x / std::f32::consts::SQRT_2))),
         Map::GeluTanh => {
-            one(a, y, |x| (0.5 * x) * (1.0 + elementary::tanh(0.797_884_6 * (x + 0.044_715 * ((x * x) * x)))))
+            one(a, y, |x| (0.5 * x) * (1.0 + lanes::tanh(0.797_884_6 * (x + 0.044_715 * ((x * x) * x)))))
         }
         Map::HardSigmoid(alpha, beta) => one(a, y, |x| hard_sigmoid(x, alpha, beta)),
         Map::HardSwish => one(a, y, |x| x * hard_sigmoid(x, 1.0 / 6.0, 0.5)),
         Map::LeakyRelu(alpha) => one(a, y, |x| if x < 0.0 { alpha * x } else { x }),
-        Map::Elu(alpha) => one(a, y, |x| if x < 0.0 { alpha * (elementary::exp(x) - 1.0) } else { x }),
+        Map::Elu(alpha) => one(a, y, |x| if x < 0.0 { alpha * (lanes::exp(x) - 1.0) } else { x }),
     }
 }
 

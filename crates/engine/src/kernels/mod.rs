@@ -4,22 +4,24 @@
 //! reference takes over: that is also how every refusal gets the reference's words.
 
 mod control;
+mod fuse;
 pub mod gemm;
+mod layout;
 mod map;
 mod par;
+mod rows;
+mod select;
 mod simd;
 mod tape;
 
 use std::fmt::Debug;
 
-use hallmark_model::graph::{Graph, Node};
-use hallmark_receipt::Tensor;
+use hallmark_model::ops::OpError;
+use hallmark_receipt::{DType, Data, Tensor};
 
 use crate::error::Stop;
 use crate::memory::Arena;
-use crate::plan::{Constants, Group};
 use crate::program::Exec;
-use tape::{Instr, Src, Tape};
 
 /// One input of a running step.
 #[derive(Debug)]
@@ -55,6 +57,28 @@ impl Cx<'_> {
         }
     }
 
+    /// The shape of input `index`, if it is given and float32.
+    pub(crate) fn f32_shape(&self, index: usize) -> Option<Vec<usize>> {
+        self.input(index).filter(|t| t.dtype() == DType::F32).map(|t| t.shape().to_vec())
+    }
+
+    /// The elements of input `index`, which is float32, to write over: its own buffer if nobody else reads it, else a copy.
+    pub(crate) fn own_f32(&mut self, index: usize) -> Result<Vec<f32>, Stop> {
+        if let Some(tensor) = self.take(index) {
+            let (shape, data) = tensor.into_parts();
+            return match data {
+                Data::F32(buffer) => Ok(buffer),
+                other => Err(OpError::InputType { index, got: Tensor::new(shape, other)?.dtype() }.into()),
+            };
+        }
+        let n = self.input(index).map_or(0, Tensor::len);
+        let mut copy = self.arena.take(n)?;
+        if let Some(x) = self.input(index).and_then(|t| t.as_slice::<f32>()) {
+            copy.copy_from_slice(x);
+        }
+        Ok(copy)
+    }
+
     /// Takes input `index` if nobody else reads it.
     pub(crate) fn take(&mut self, index: usize) -> Option<Tensor> {
         let arg = self.args.get_mut(index)?;
@@ -74,21 +98,5 @@ pub(crate) trait Kernel: Send + Sync + Debug {
     fn run(&self, cx: &mut Cx<'_>) -> Result<Option<Vec<Tensor>>, Stop>;
 }
 
-/// The fast kernel of a single node.
-pub(crate) fn select(node: &Node, _: &Graph, _: &Constants, exec: &Exec) -> Option<Box<dyn Kernel>> {
-    if node.op.name == "If" {
-        return Some(Box::new(control::Branches::new(node, exec)?));
-    }
-    if let Some(op) = map::Map::of(node)
-        && node.declared_inputs == op.arity()
-    {
-        let args = [Src::Input(0), Src::Input(op.arity() - 1)];
-        return Some(Box::new(Tape::new(vec![Instr { op, args }])));
-    }
-    None
-}
-
-/// Groups of nodes that run as one kernel.
-pub(crate) fn fuse(_: &Graph, _: &Constants, _: &[bool], _: &Exec) -> Vec<Group> {
-    Vec::new()
-}
+pub(crate) use fuse::fuse;
+pub(crate) use select::select;

@@ -59,24 +59,28 @@ impl Tape {
         Self { code, slots, scratch: busy_until.len() }
     }
 
+    /// The shape of a float32 operand.
+    fn shape_of<'a>(&self, src: Src, made: &'a [Vec<usize>], cx: &'a Cx<'_>) -> Option<&'a [usize]> {
+        match src {
+            Src::Input(index) => {
+                cx.input(index).filter(|t| t.dtype() == hallmark_receipt::DType::F32).map(Tensor::shape)
+            }
+            Src::Made(index) => made.get(index).map(Vec::as_slice),
+        }
+    }
+
     /// The shape of the result, if the inputs are float32, broadcast, and no operation but on scalars is smaller than it.
     fn shape(&self, cx: &Cx<'_>) -> Option<Vec<usize>> {
         let mut shapes: Vec<Vec<usize>> = Vec::with_capacity(self.code.len());
         for instr in &self.code {
             let mut shape: Vec<usize> = Vec::new();
             for src in instr.args.iter().take(instr.op.arity()) {
-                let other = match *src {
-                    Src::Input(index) => {
-                        let tensor = cx.input(index)?;
-                        tensor.as_slice::<f32>()?;
-                        tensor.shape()
-                    }
-                    Src::Made(index) => shapes.get(index)?,
-                };
-                if instr.op == Map::PRelu && !shape.is_empty() && other.len() > shape.len() {
-                    return None;
-                }
-                shape = if shape.is_empty() { other.to_vec() } else { broadcast(&shape, other)? };
+                let other = self.shape_of(*src, &shapes, cx)?;
+                shape = broadcast(&shape, other)?;
+            }
+            // PRelu's slope broadcasts to x, never the other way round.
+            if instr.op == Map::PRelu && !self.shape_of(instr.args[0], &shapes, cx)?.eq(&shape) {
+                return None;
             }
             shapes.push(shape);
         }
