@@ -13,7 +13,10 @@ pub const BLOCK: usize = 512;
 /// `x`, or the one NaN (§2).
 #[inline(always)]
 pub fn canonical_f32(x: f32) -> f32 {
-    if x.is_nan() { f32::from_bits(0x7fc0_0000) } else { x }
+    // On the bits: the compiler takes any NaN for as good as another, and drops `if x.is_nan() { NAN } else { x }` where it knows how
+    // a NaN came to be (after a square root, which gives 0xffc00000 on x86).
+    let bits = x.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fc0_0000 } else { bits })
 }
 
 /// Maximum of §2: NaN wins, +0 is above -0.
@@ -77,6 +80,21 @@ pub fn contract_f32(pairs: impl IntoIterator<Item = (f32, f32)>, block: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nan_of_any_origin_becomes_the_one() {
+        let minus_one = std::hint::black_box(-1.0_f32);
+        let infinity = std::hint::black_box(f32::INFINITY);
+        for nan in [
+            canonical_f32(minus_one.sqrt()),
+            canonical_f32(f64::from(minus_one).sqrt() as f32),
+            canonical_f32(infinity - infinity),
+            canonical_f32(infinity * 0.0),
+            canonical_f32(-f32::NAN.abs()),
+        ] {
+            assert_eq!(nan.to_bits(), 0x7fc0_0000);
+        }
+    }
 
     #[test]
     fn zeros_and_nan() {
