@@ -44,7 +44,7 @@ fn clamp(x: f64, lo: f64, hi: f64) -> f64 {
 #[inline(always)]
 fn narrow(y: f64) -> f32 {
     let y = y as f32;
-    if y.is_nan() { super::NAN } else { y }
+    crate::numeric::canonical_f32(y)
 }
 
 /// `y`, moved one place away from zero where `x` is in `up`, and one place towards zero where it is in `down` (by bit patterns).
