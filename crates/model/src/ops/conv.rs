@@ -114,6 +114,15 @@ fn conv_geometry(attrs: &Attrs, kernel: &[usize]) -> Result<Geometry, OpError> {
     Geometry::parse(attrs, kernel.to_vec())
 }
 
+/// Shapes and window of a deformable convolution.
+pub(crate) fn deform_geometry(
+    attrs: &Attrs,
+    x: &[usize],
+    w: &[usize],
+) -> Result<(ConvShape, Geometry), OpError> {
+    Ok((ConvShape::new(attrs, x, w)?, conv_geometry(attrs, &w[2..])?))
+}
+
 /// The sizes in `dims` if all are known.
 fn known(dims: &[Dim]) -> Option<Vec<usize>> {
     dims.iter().map(|dim| if let Dim::Known(n) = dim { Some(*n) } else { None }).collect()

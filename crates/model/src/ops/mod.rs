@@ -11,10 +11,13 @@ use crate::graph::{Attrs, Node, TypeInfo};
 pub mod activation;
 pub mod binary;
 pub mod cast;
+pub mod control;
 pub mod conv;
+pub mod detect;
 pub mod dispatch;
 pub mod elementwise;
 pub mod gather;
+pub mod grid;
 pub mod half;
 pub mod index;
 pub mod infer;
@@ -22,6 +25,8 @@ pub mod ml;
 pub mod movement;
 pub mod norm;
 pub mod pool;
+pub mod recurrent;
+pub mod resize;
 pub mod shape;
 #[cfg(test)]
 mod test;
@@ -64,6 +69,11 @@ pub const FAMILIES: &[&[OpDef]] = &[
     binary::OPS,
     cast::OPS,
     conv::OPS,
+    resize::OPS,
+    recurrent::OPS,
+    grid::OPS,
+    detect::OPS,
+    control::OPS,
     elementwise::OPS,
     ml::encode::OPS,
     ml::linear::OPS,

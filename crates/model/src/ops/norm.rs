@@ -5,7 +5,7 @@ use hallmark_receipt::{DType, Tensor};
 use super::half::in_f32;
 use super::{Domain, EvalCx, InferCx, OpDef, OpError};
 use crate::graph::{Dim, TypeInfo};
-use crate::numeric::canonical_f32;
+use crate::numeric::{canonical_f32, elementary};
 
 /// The family's table.
 pub const OPS: &[OpDef] = &[
@@ -48,6 +48,14 @@ pub const OPS: &[OpDef] = &[
         attrs: &["axis", "epsilon", "stash_type"],
         infer: super::infer::same,
         eval: |cx| in_f32(cx, rms_normalization),
+    },
+    OpDef {
+        domain: Domain::Onnx,
+        name: "LRN",
+        versions: &[1, 13],
+        attrs: &["alpha", "beta", "bias", "size"],
+        infer: super::infer::same,
+        eval: |cx| in_f32(cx, lrn),
     },
 ];
 
@@ -288,4 +296,31 @@ fn rms_normalization(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
         }
     }
     Ok(vec![Tensor::from_vec(shape.to_vec(), y)?])
+}
+
+/// `x / pow(bias + (alpha / size) * sum, beta)`; the sum of squares runs over ascending channels from +0.
+fn lrn(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
+    let (x, shape) = (cx.slice::<f32>(0)?, cx.input(0)?.shape());
+    if shape.len() < 2 {
+        return shape_error("LRN: [N, C, ...]", shape);
+    }
+    let size = usize::try_from(cx.attrs().int("size", 0))
+        .ok()
+        .filter(|&n| n > 0)
+        .ok_or(OpError::Attribute { name: "size", why: "must be positive" })?;
+    let (alpha, beta) = (cx.attrs().float("alpha", 1e-4), cx.attrs().float("beta", 0.75));
+    let bias = cx.attrs().float("bias", 1.0);
+    let (channels, plane) = (shape[1], shape[2..].iter().product::<usize>());
+    let factor = alpha / size as f32;
+    let each = |i: usize| {
+        let (c, at) = (i / plane % channels, i / plane / channels * channels * plane + i % plane);
+        let first = c.saturating_sub((size - 1) / 2);
+        let last = c.saturating_add(size / 2).min(channels - 1);
+        let sum = (first..=last).fold(0.0, |sum: f32, c| {
+            let v = x[at + c * plane];
+            sum + v * v
+        });
+        x[i] / elementary::pow(bias + factor * sum, beta)
+    };
+    Ok(vec![Tensor::from_vec(shape.to_vec(), (0..x.len()).map(each).collect())?])
 }

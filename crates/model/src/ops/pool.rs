@@ -8,7 +8,7 @@ use super::norm::mean_of;
 use super::window::{Geometry, Window, each_index, sizes, strides_of};
 use super::{Domain, EvalCx, InferCx, OpDef, OpError};
 use crate::graph::{Dim, TypeInfo};
-use crate::numeric::{canonical_f32, max_f32};
+use crate::numeric::{canonical_f32, elementary, max_f32};
 
 /// The family's table.
 pub const OPS: &[OpDef] = &[
@@ -249,17 +249,27 @@ fn average_pool(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
 }
 
 fn exponent(cx: &EvalCx<'_>) -> Result<i64, OpError> {
-    match cx.attrs().int("p", 2) {
-        p @ (1 | 2) => Ok(p),
-        _ => Err(OpError::Unsupported { what: "p other than 1 and 2" }),
+    let p = cx.attrs().int("p", 2);
+    if (1..=1 << 20).contains(&p) {
+        Ok(p)
+    } else {
+        Err(OpError::Attribute { name: "p", why: "must be positive" })
     }
 }
 
-/// `sum |x|` for p = 1, `sqrt(sum x*x)` for p = 2; the sum is sequential.
+/// `(sum |x|^p)^(1/p)`, the sum sequential; p = 1 and p = 2 take `|x|` and `sqrt(sum x*x)`.
 fn lp_norm(values: impl Iterator<Item = f32>, p: i64) -> f32 {
+    let sum = |f: &dyn Fn(f32) -> f32, values: &mut dyn Iterator<Item = f32>| {
+        values.fold(0.0, |sum: f32, x| sum + f(x))
+    };
+    let mut values = values;
     canonical_f32(match p {
-        1 => values.fold(0.0, |sum: f32, x| sum + x.abs()),
-        _ => values.fold(0.0, |sum: f32, x| sum + x * x).sqrt(),
+        1 => sum(&f32::abs, &mut values),
+        2 => sum(&|x| x * x, &mut values).sqrt(),
+        _ => {
+            let p = p as f32;
+            elementary::pow(sum(&|x| elementary::pow(x.abs(), p), &mut values), 1.0 / p)
+        }
     })
 }
 
