@@ -15,19 +15,23 @@ pub mod control;
 pub mod conv;
 pub mod detect;
 pub mod dispatch;
+pub mod einsum;
 pub mod elementwise;
 pub mod gather;
 pub mod grid;
 pub mod half;
 pub mod index;
 pub mod infer;
+pub mod matmul;
 pub mod ml;
 pub mod movement;
 pub mod norm;
 pub mod pool;
 pub mod recurrent;
+pub mod reduce;
 pub mod resize;
 pub mod shape;
+pub mod softmax;
 #[cfg(test)]
 mod test;
 pub mod window;
@@ -63,6 +67,10 @@ pub struct OpDef {
 #[rustfmt::skip]
 pub const FAMILIES: &[&[OpDef]] = &[
     activation::OPS,
+    reduce::OPS,
+    softmax::OPS,
+    matmul::OPS,
+    einsum::OPS,
     shape::OPS,
     movement::OPS,
     gather::OPS,
