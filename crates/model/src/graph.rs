@@ -63,6 +63,100 @@ pub struct Graph {
     pub output_keys: BTreeMap<ValueId, Arc<Tensor>>,
 }
 
+/// Why tensors are not the inputs of a graph.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum InputError {
+    #[error("the model has no input `{name}`")]
+    Unknown { name: String },
+    #[error("input `{name}` is given twice")]
+    Twice { name: String },
+    #[error("input `{name}` is missing")]
+    Missing { name: String },
+    #[error("the model takes {expected} inputs, got {got}")]
+    Count { expected: usize, got: usize },
+    #[error("input `{name}` is {}, must be {}", got.name(), expected.name())]
+    Type { name: String, expected: DType, got: DType },
+    #[error("input `{name}` has shape {got:?}, must be {expected}")]
+    Shape { name: String, expected: String, got: Vec<usize> },
+    #[error("input `{name}` has {got} for `{symbol}`, which another input has as {first}")]
+    Symbol { name: String, symbol: String, first: usize, got: usize },
+}
+
+impl Graph {
+    /// The name of value `id`; empty where there is none.
+    pub fn name(&self, id: ValueId) -> &str {
+        self.values.get(id.0).map_or("", |value| value.name.as_str())
+    }
+
+    /// Puts `inputs`, given by name in any order, into the graph's order and checks them.
+    pub fn bind_inputs<'a>(&self, inputs: &'a [(String, Tensor)]) -> Result<Vec<&'a Tensor>, InputError> {
+        let known = |name: &str| self.inputs.iter().any(|id| self.name(*id) == name);
+        if let Some((name, _)) = inputs.iter().find(|(name, _)| !known(name)) {
+            return Err(InputError::Unknown { name: name.clone() });
+        }
+        let find = |id: &ValueId| {
+            let name = self.name(*id);
+            let mut given = inputs.iter().filter(|(other, _)| other == name).map(|(_, tensor)| tensor);
+            match (given.next(), given.next()) {
+                (Some(tensor), None) => Ok(tensor),
+                (None, _) => Err(InputError::Missing { name: name.to_owned() }),
+                (Some(_), Some(_)) => Err(InputError::Twice { name: name.to_owned() }),
+            }
+        };
+        let bound = self.inputs.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        self.check_inputs(&bound)?;
+        Ok(bound)
+    }
+
+    /// Checks `inputs`, in the graph's order, against the declared types: element type, rank, fixed axes, and equal sizes
+    /// where axes share a name.
+    pub fn check_inputs(&self, inputs: &[&Tensor]) -> Result<(), InputError> {
+        if inputs.len() != self.inputs.len() {
+            return Err(InputError::Count { expected: self.inputs.len(), got: inputs.len() });
+        }
+        let mut symbols: BTreeMap<&str, usize> = BTreeMap::new();
+        for (id, tensor) in self.inputs.iter().zip(inputs) {
+            let Some(Value { name, info }) = self.values.get(id.0) else { continue };
+            if let Some(expected) = info.dtype
+                && expected != tensor.dtype()
+            {
+                return Err(InputError::Type { name: name.clone(), expected, got: tensor.dtype() });
+            }
+            let Some(dims) = &info.shape else { continue };
+            let shape = tensor.shape();
+            let fits = |(dim, n): (&Dim, &usize)| !matches!(dim, Dim::Known(known) if known != n);
+            if dims.len() != shape.len() || !dims.iter().zip(shape).all(fits) {
+                let (expected, got) = (show(dims), shape.to_vec());
+                return Err(InputError::Shape { name: name.clone(), expected, got });
+            }
+            for (dim, &got) in dims.iter().zip(shape) {
+                let Dim::Symbol(symbol) = dim else { continue };
+                let first = *symbols.entry(symbol).or_insert(got);
+                if first != got {
+                    let (name, symbol) = (name.clone(), symbol.clone());
+                    return Err(InputError::Symbol { name, symbol, first, got });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `[2, N, ?]`.
+pub(crate) fn show(shape: &[Dim]) -> String {
+    let dims: Vec<_> = shape
+        .iter()
+        .map(|dim| match dim {
+            Dim::Known(n) => n.to_string(),
+            Dim::Symbol(name) => name.clone(),
+            Dim::Unknown => "?".to_owned(),
+        })
+        .collect();
+    format!("[{}]", dims.join(", "))
+}
+
 /// One application of an operator.
 #[derive(Clone, Debug)]
 pub struct Node {

@@ -2,7 +2,7 @@
 
 use super::tensor::dtype;
 use super::{ImportError, Limits, proto};
-use crate::graph::{Dim, Graph, TypeInfo};
+use crate::graph::{Dim, Graph, TypeInfo, show};
 
 /// What the file says of an output.
 #[derive(Clone, Debug)]
@@ -113,17 +113,4 @@ pub(super) fn check_outputs(graph: &Graph, declared: &[(String, Declared)]) -> R
 fn compatible(a: &[Dim], b: &[Dim]) -> bool {
     a.len() == b.len()
         && a.iter().zip(b).all(|pair| !matches!(pair, (Dim::Known(a), Dim::Known(b)) if a != b))
-}
-
-/// `[2, N, ?]`.
-pub(crate) fn show(shape: &[Dim]) -> String {
-    let dims: Vec<_> = shape
-        .iter()
-        .map(|dim| match dim {
-            Dim::Known(n) => n.to_string(),
-            Dim::Symbol(name) => name.clone(),
-            Dim::Unknown => "?".to_owned(),
-        })
-        .collect();
-    format!("[{}]", dims.join(", "))
 }
