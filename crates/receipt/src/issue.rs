@@ -42,7 +42,7 @@ pub struct Work {
     pub manifest: Option<Object>,
     /// The model's graph without its weights, if it should travel along.
     pub graph: Option<Vec<u8>>,
-    /// What publishers say about the model.
+    /// What publishers say about the model, in any order; the bundle holds them in the order of their keys' ids.
     pub publications: Vec<Envelope>,
 }
 
@@ -160,6 +160,8 @@ pub fn issue(work: Work, certificate: &Envelope, signer: &dyn Signer) -> Result<
     let payload = receipt.to_payload();
     // What the format would refuse is not signed.
     Receipt::parse(&payload)?;
+    let mut publications = work.publications;
+    publications.sort_by_key(|envelope| envelope.key_id);
     Ok(Bundle {
         envelope: Envelope::sign(PayloadType::Statement, payload, signer)?,
         certificates: vec![certificate.clone()],
@@ -168,7 +170,7 @@ pub fn issue(work: Work, certificate: &Envelope, signer: &dyn Signer) -> Result<
         evidence,
         manifest: work.manifest,
         graph: work.graph,
-        publications: work.publications,
+        publications,
     })
 }
 

@@ -314,6 +314,8 @@ pub enum Reason {
     Publication(PublicationError),
     #[error("a publication is about another model")]
     PublicationOfOther { expected: Digest, got: Digest },
+    #[error("publications stand in ascending order of their keys' ids, each key once")]
+    PublicationOrder,
     #[error("the opened tensors are not those committed to")]
     Commitment { expected: Digest, got: Digest },
     #[error("the claim answers another request")]
@@ -369,6 +371,7 @@ impl Reason {
             Self::OtherModel { .. } => "other-model",
             Self::Publication(_) => "publication",
             Self::PublicationOfOther { .. } => "publication-of-other",
+            Self::PublicationOrder => "publication-order",
             Self::Commitment { .. } => "commitment",
             Self::OtherRequest { .. } => "other-request",
             Self::EvidenceMissing(_) => "evidence-missing",

@@ -79,6 +79,7 @@ pub fn publisher(bundle: &Bundle, receipt: &Receipt, policy: &Policy, context: &
     };
     let mut known = None;
     let mut unknown = None;
+    let mut last = None;
     for envelope in &bundle.publications {
         let publication = match Publication::verify(envelope) {
             Ok(publication) => publication,
@@ -89,6 +90,10 @@ pub fn publisher(bundle: &Bundle, receipt: &Receipt, policy: &Policy, context: &
             return Check::failed(id, Reason::PublicationOfOther { expected, got });
         }
         let key = publication.key.id();
+        if last.is_some_and(|last| last >= key) {
+            return Check::failed(id, Reason::PublicationOrder);
+        }
+        last = Some(key);
         if context.publishers.contains(&key) || policy.publishers.contains(&key) {
             known = known.or(Some((publication.publisher, key)));
         } else {
