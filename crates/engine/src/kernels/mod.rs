@@ -4,13 +4,18 @@
 //! reference takes over: that is also how every refusal gets the reference's words.
 
 mod control;
+pub mod conv;
 mod fuse;
 pub mod gemm;
 mod layout;
 mod map;
 mod par;
+<<<<<<< HEAD
 mod rows;
 mod select;
+=======
+pub mod pool;
+>>>>>>> 2fcf6d1 (Convolutions and pools)
 mod simd;
 mod tape;
 

@@ -16,11 +16,11 @@
 //! ```
 #![allow(unsafe_code)] // Outputs are written by several threads, each its own part; tiles take pointers.
 
-mod drive;
-mod pack;
+pub(crate) mod drive;
+pub(crate) mod pack;
 pub(crate) mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod vector;
 
 pub use pack::PackedB;

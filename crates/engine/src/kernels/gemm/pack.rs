@@ -38,6 +38,11 @@ impl Lines {
         self.0.as_mut_ptr().cast()
     }
 
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.len() * size_of::<Line>()
+    }
+
     pub(crate) fn ptr(&self) -> *const f32 {
         self.0.as_ptr().cast()
     }
@@ -101,7 +106,7 @@ impl PackedB {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.panels.0.len() * size_of::<Line>()
+        self.panels.bytes()
     }
 
     pub(crate) fn right(&self) -> Right {
@@ -177,6 +182,11 @@ impl Scratch {
     /// Whether tiles read `b` as it is: contiguous rows, so few of them or so short that no address bits collide.
     fn direct(table: &Table, b: Matrix<'_>, k: usize, n: usize, m: usize) -> bool {
         b.column == 1 && (m <= table.rows() || (k * n <= 32 * 1024 && !b.row.is_multiple_of(1024)))
+    }
+
+    /// Room for `len` elements where the right operand goes.
+    pub(crate) fn right_buffer(&mut self, len: usize) -> *mut f32 {
+        self.right.at_least(len)
     }
 
     /// Packs what of `b` has to be packed, with `pool`'s threads if given.

@@ -4,6 +4,8 @@
 
 use super::vector::{Portable, Vector};
 use crate::isa::Isa;
+use crate::kernels::conv::fill::Patches;
+use crate::kernels::conv::plane::{self, Line};
 
 /// One tile of outputs over one block of k.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +95,16 @@ pub(crate) struct Table {
     pub(crate) finish: unsafe fn(&End, &Part),
     /// Packs rows into columns; see [`pack_transposed`].
     pub(crate) pack: unsafe fn(*const f32, usize, usize, usize, usize, *mut f32),
+    /// Makes a panel of patches.
+    pub(crate) fill: unsafe fn(&Patches<'_>, *mut f32),
+    /// Depthwise chains of a row of outputs.
+    pub(crate) taps: unsafe fn(&Line, &[f32]),
+    /// Least element under each window of a row of outputs.
+    pub(crate) least: unsafe fn(&Line),
+    /// Sum under each window of a row of outputs.
+    pub(crate) sum: unsafe fn(&Line),
+    /// Sum of a sequence in sixteen partial sums (§5).
+    pub(crate) sum16: unsafe fn(&[f32]) -> f32,
 }
 
 impl Table {
@@ -300,6 +312,31 @@ macro_rules! kernels {
                 unsafe { pack_transposed::<$fast>(s, row, rows, width, len, d) }
             }
 
+            $(#[target_feature(enable = $features)])?
+            unsafe fn fill(patches: &Patches<'_>, dst: *mut f32) {
+                unsafe { patches.fill::<$vector>(dst) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn taps(line: &Line, kernel: &[f32]) {
+                unsafe { plane::taps::<$vector>(line, kernel) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn least(line: &Line) {
+                unsafe { plane::least::<$vector>(line) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn sum(line: &Line) {
+                unsafe { plane::sum::<$vector>(line) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn sum16(x: &[f32]) -> f32 {
+                unsafe { plane::sum16::<$vector>(x) }
+            }
+
             const PANELS: [usize; WIDE] = [$($wide),*];
 
             pub(super) static TABLE: Table = Table {
@@ -314,6 +351,11 @@ macro_rules! kernels {
                 ],
                 finish: end,
                 pack,
+                fill,
+                taps,
+                least,
+                sum,
+                sum16,
             };
         }
     };

@@ -33,7 +33,7 @@ pub(crate) trait Vector: Copy {
     unsafe fn mul(self, other: Self) -> Self;
     /// Maximum with +0 above -0; lanes with a NaN are anything.
     unsafe fn max(self, other: Self) -> Self;
-    /// Minimum with -0 below +0; lanes with a NaN are anything.
+    /// Minimum with -0 below +0; a NaN where either has one, of any bits.
     unsafe fn min(self, other: Self) -> Self;
     /// The one NaN where `test` is a NaN, else `self`.
     unsafe fn nan_where(self, test: Self) -> Self;
