@@ -10,12 +10,9 @@ pub mod gemm;
 mod layout;
 mod map;
 mod par;
-<<<<<<< HEAD
+pub mod pool;
 mod rows;
 mod select;
-=======
-pub mod pool;
->>>>>>> 2fcf6d1 (Convolutions and pools)
 mod simd;
 mod tape;
 
