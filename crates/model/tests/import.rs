@@ -87,7 +87,7 @@ fn every_leaf_opens_to_the_root_and_is_one_outputs_block() {
 
 #[test]
 fn skeletons_carry_no_weights_and_only_their_own_bytes_are_read() {
-    for name in ["convnet", "zipmap"] {
+    for name in ["convnet", "branch", "zipmap"] {
         let model = load(name);
         let bytes = model.skeleton().encode();
         assert_eq!(Skeleton::decode(&bytes).as_ref(), Ok(model.skeleton()));
@@ -111,6 +111,23 @@ fn skeletons_carry_no_weights_and_only_their_own_bytes_are_read() {
     let inline = model.skeleton().body.constants.values().filter(|c| matches!(c, Constant::Inline(_)));
     assert_eq!(inline.count(), 1, "the scalar stays, four weights and biases leave");
     assert!(model.skeleton().encode().len() < 700);
+}
+
+#[test]
+fn branches_capture_values_once_and_constants_never() {
+    let model = load("branch");
+    let node = model.graph().nodes.last().unwrap();
+    assert_eq!((node.op.name, node.declared_inputs), ("If", 1));
+    let captures = |name| node.attrs.graph(name).unwrap().captures.len();
+    assert_eq!((captures("else_branch"), captures("then_branch")), (2, 1));
+    assert_eq!(node.inputs.len(), 4);
+    assert_eq!(node.attrs.graph("then_branch").unwrap().constants.len(), 1);
+    let x = Tensor::from_vec(vec![1, 4], vec![1_f32, -2.0, 3.0, -4.0]).unwrap();
+    let run = |c| reference::run(model.graph(), &[&Tensor::scalar(c), &x], 1 << 20).unwrap();
+    assert_eq!(run(false)[0].as_slice::<f32>(), Some(&[0.0, 0.0, 0.0, 0.0][..]));
+    let k = node.attrs.graph("then_branch").unwrap().constants.values().next().unwrap().clone();
+    let k = k.as_slice::<f32>().unwrap();
+    assert_eq!(run(true)[0].as_slice::<f32>(), Some(&[k[0], 0.0 * k[1], 3.0 * k[2], 0.0 * k[3]][..]));
 }
 
 #[test]
@@ -194,4 +211,24 @@ fn cut_or_damaged_files_are_refused_or_read_but_never_panic() {
             let _ = onnx::import(&other, &NoExternalData, &Limits::default());
         }
     }
+}
+
+#[test]
+fn shipped_models_import_with_types_and_skeletons() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    let mut found = 0;
+    for entry in std::fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path().join("model.onnx");
+        let Ok(onnx) = std::fs::read(&path) else { continue };
+        let model = Model::load(&onnx, &NoExternalData, &Limits::default())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let graph = model.graph();
+        for id in &graph.outputs {
+            let info = &graph.values[id.0].info;
+            assert!(info.dtype.is_some() && info.shape.is_some(), "{}: {info:?}", path.display());
+        }
+        assert_eq!(Skeleton::decode(&model.skeleton().encode()).as_ref(), Ok(model.skeleton()));
+        found += 1;
+    }
+    assert!(found >= 4, "{found}");
 }
