@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hallmark_model::graph::{Graph, Node, ValueId};
 use hallmark_model::ops::Domain;
 
+use super::contract::contraction;
 use super::rows::{Form, Norm};
 use super::select::{axes, map_of};
 use super::tape::{Instr, Src, Tape};
@@ -19,6 +20,7 @@ const MOST_OPERATIONS: usize = 12;
 pub(crate) struct Links<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) constants: &'a Constants,
+    pub(crate) exec: &'a Exec,
     folded: &'a [bool],
     maker: BTreeMap<ValueId, usize>,
     readers: BTreeMap<ValueId, Vec<usize>>,
@@ -26,7 +28,7 @@ pub(crate) struct Links<'a> {
 }
 
 impl<'a> Links<'a> {
-    fn new(graph: &'a Graph, constants: &'a Constants, folded: &'a [bool]) -> Self {
+    fn new(graph: &'a Graph, constants: &'a Constants, folded: &'a [bool], exec: &'a Exec) -> Self {
         let mut maker = BTreeMap::new();
         let mut readers: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
         for (index, node) in graph.nodes.iter().enumerate() {
@@ -41,7 +43,7 @@ impl<'a> Links<'a> {
         for id in &graph.outputs {
             readers.entry(*id).or_default().push(usize::MAX);
         }
-        Self { graph, constants, folded, maker, readers, taken: vec![false; graph.nodes.len()] }
+        Self { graph, constants, exec, folded, maker, readers, taken: vec![false; graph.nodes.len()] }
     }
 
     /// Node `index`, unless it is folded or in a group already.
@@ -89,10 +91,10 @@ impl<'a> Links<'a> {
 }
 
 /// The groups of `graph`.
-pub(crate) fn fuse(graph: &Graph, constants: &Constants, folded: &[bool], _: &Exec) -> Vec<Group> {
-    let mut links = Links::new(graph, constants, folded);
+pub(crate) fn fuse(graph: &Graph, constants: &Constants, folded: &[bool], exec: &Exec) -> Vec<Group> {
+    let mut links = Links::new(graph, constants, folded, exec);
     let mut groups = Vec::new();
-    let finders: [fn(&Links<'_>, usize) -> Option<Group>; 2] = [written_layer_norm, chain];
+    let finders: [fn(&Links<'_>, usize) -> Option<Group>; 3] = [written_layer_norm, contraction, chain];
     for finder in finders {
         // From the end, so that a chain is found from its last node and as long as it gets.
         for index in (0..graph.nodes.len()).rev() {

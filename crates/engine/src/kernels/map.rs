@@ -16,6 +16,8 @@ pub(crate) enum Map {
     Min,
     PRelu,
     Relu,
+    /// Between two bounds.
+    Clip(f32, f32),
     Neg,
     Abs,
     Sqrt,
@@ -149,6 +151,7 @@ fn apply_body(op: Map, a: &[f32], b: &[f32], y: &mut [f32]) {
         Map::Min => two(a, b, y, min_f32),
         Map::PRelu => two(a, b, y, |x, slope| if x < 0.0 { slope * x } else { x }),
         Map::Relu => one(a, y, |x| max_f32(x, 0.0)),
+        Map::Clip(lo, hi) => one(a, y, |x| min_f32(max_f32(x, lo), hi)),
         Map::Neg => one(a, y, |x| -x),
         Map::Abs => one(a, y, f32::abs),
         Map::Sqrt => one(a, y, f32::sqrt),

@@ -3,6 +3,7 @@
 //! A kernel that does not cover a case (a type, a shape, an attribute) says so before it touches anything, and the scalar
 //! reference takes over: that is also how every refusal gets the reference's words.
 
+mod contract;
 mod control;
 pub mod conv;
 mod fuse;

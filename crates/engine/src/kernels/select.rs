@@ -3,6 +3,8 @@
 use hallmark_model::graph::{Graph, Node, ValueId};
 use hallmark_model::ops::Domain;
 
+use super::contract::Contract;
+use super::gemm::Clamp;
 use super::layout::{Concat, Transpose, View};
 use super::map::Map;
 use super::rows::{Form, Norm, Reduce, Softmax};
@@ -28,6 +30,7 @@ pub(crate) fn select(
     let attrs = &node.attrs;
     Some(match node.op.name {
         "If" => Box::new(control::Branches::new(node, exec)?),
+        "MatMul" | "Gemm" => Box::new(Contract::new(node, constants, exec)?),
         "Softmax" | "LogSoftmax" => Box::new(Softmax::new(node)),
         "LayerNormalization" if only_first_output(node) => Box::new(Norm {
             axis: attrs.int("axis", -1),
@@ -60,12 +63,40 @@ pub(crate) fn select(
     })
 }
 
+/// The clamp that `node` is: Relu, or Clip between constants.
+pub(crate) fn clamp_of(node: &Node, constants: &Constants) -> Option<Clamp> {
+    match node.op.name {
+        "Relu" => Some(Clamp::Relu),
+        "Clip" if node.version < 11 => {
+            let (lo, hi) = (f32::NEG_INFINITY, f32::INFINITY);
+            Some(Clamp::Range(node.attrs.float("min", lo), node.attrs.float("max", hi)))
+        }
+        "Clip" => {
+            let bound = |index: usize, absent: f32| match node.inputs.get(index).copied().flatten() {
+                None => Some(absent),
+                Some(id) => match constants.get(&id).filter(|t| t.shape().is_empty())?.as_slice::<f32>()? {
+                    [x] => Some(*x),
+                    _ => None,
+                },
+            };
+            Some(Clamp::Range(bound(1, f32::NEG_INFINITY)?, bound(2, f32::INFINITY)?))
+        }
+        _ => None,
+    }
+}
+
 /// The elementwise operation that `node` is.
 pub(crate) fn map_of(node: &Node, constants: &Constants) -> Option<Map> {
     if node.op.name == "Pow" {
         let exponent = constants.get(&node.inputs.get(1).copied().flatten()?)?;
         let is_two = exponent.shape().len() <= 1 && exponent.as_slice::<f32>() == Some(&[2.0]);
         return is_two.then_some(Map::Square);
+    }
+    if node.op.name == "Clip" {
+        return match clamp_of(node, constants)? {
+            Clamp::Range(lo, hi) => Some(Map::Clip(lo, hi)),
+            _ => None,
+        };
     }
     Map::of(node).filter(|op| node.declared_inputs == op.arity())
 }
