@@ -225,3 +225,78 @@ fn fused() {
         }
     }
 }
+
+#[test]
+fn products() {
+    let mut seed = Seed(7);
+    for (a, b) in [
+        (&[1, 784][..], &[784, 70][..]),
+        (&[5, 512], &[512, 16]),
+        (&[33, 1100], &[1100, 31]),
+        (&[2, 3, 5, 40], &[40, 24]),
+        (&[2, 3, 5, 40], &[2, 3, 40, 7]),
+        (&[2, 1, 5, 40], &[3, 40, 7]),
+        (&[5, 40], &[3, 40, 1]),
+        (&[7], &[7, 3]),
+        (&[4, 7], &[7]),
+        (&[4, 0], &[0, 3]),
+        (&[4, 3], &[2, 3]),
+        (&[130, 300], &[300, 130]),
+    ] {
+        let inputs = [seed.special(a), seed.plain(b, 1.0)];
+        one("MatMul", OPSET, &[], &inputs);
+        let mut g = Build::default();
+        let (x, w) = (g.input(inputs[0].clone()), g.constant(inputs[1].clone()));
+        let out = g.node("MatMul", OPSET, &[], &[x, w]);
+        check(g.output(out), &format!("MatMul of weights {a:?} {b:?}"));
+    }
+    for (ta, tb) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        for (m, k, n) in [(1, 30, 50), (6, 513, 33), (64, 70, 40)] {
+            let a = if ta == 1 { [k, m] } else { [m, k] };
+            let b = if tb == 1 { [n, k] } else { [k, n] };
+            for c in [vec![n], vec![1, n], vec![m, n], vec![m, 1], vec![1], vec![]] {
+                for (alpha, beta) in [(1.0, 1.0), (0.5, -1.5)] {
+                    let attrs = [
+                        ("transA", Attr::Int(ta)),
+                        ("transB", Attr::Int(tb)),
+                        ("alpha", Attr::Float(alpha)),
+                        ("beta", Attr::Float(beta)),
+                    ];
+                    let mut g = Build::default();
+                    let x = g.input(seed.plain(&a, 1.0));
+                    let w = g.constant(seed.plain(&b, 1.0));
+                    let c = g.input(seed.special(&c));
+                    let y = g.node("Gemm", OPSET, &attrs, &[x, w, c]);
+                    let out = g.node("Relu", OPSET, &[], &[y]);
+                    check(g.output(out), &format!("Gemm {ta} {tb} {m} {k} {n}"));
+                }
+            }
+        }
+    }
+}
+
+/// A linear layer as PyTorch exports it for three axes, with its residual and activation.
+#[test]
+fn linear_layers() {
+    let mut seed = Seed(8);
+    for (last, residual) in [("Relu", true), ("Clip", true), ("Gelu", false), ("Relu", false), ("Add", true)] {
+        let mut b = Build::default();
+        let x = b.input(seed.special(&[2, 9, 40]));
+        let r = b.input(seed.special(&[2, 9, 24]));
+        let (w, bias) = (b.constant(seed.plain(&[40, 24], 1.0)), b.constant(seed.plain(&[24], 1.0)));
+        let mut y = b.node("MatMul", OPSET, &[], &[x, w]);
+        y = b.node("Add", OPSET, &[], &[bias, y]);
+        if residual {
+            y = b.node("Add", OPSET, &[], &[r, y]);
+        }
+        let y = match last {
+            "Clip" => {
+                let (lo, hi) = (b.scalar(-0.5), b.scalar(6.0));
+                b.node("Clip", OPSET, &[], &[y, lo, hi])
+            }
+            "Add" => b.node("Add", OPSET, &[], &[y, y]),
+            op => b.node(op, 20, &[], &[y]),
+        };
+        check(b.output(y), &format!("linear {last} {residual}"));
+    }
+}
