@@ -29,7 +29,7 @@ fn load(model: &str, inputs: &str, threads: &str) -> anyhow::Result<(Program, Ve
 }
 
 fn main() -> anyhow::Result<()> {
-    let mut loaded = None;
+    let mut loaded: Option<(Program, Vec<Tensor>)> = None;
     let mut stdout = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let line = line?;

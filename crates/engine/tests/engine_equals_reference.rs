@@ -279,7 +279,8 @@ fn products() {
 #[test]
 fn linear_layers() {
     let mut seed = Seed(8);
-    for (last, residual) in [("Relu", true), ("Clip", true), ("Gelu", false), ("Relu", false), ("Add", true)] {
+    for (last, residual) in [("Relu", true), ("Clip", true), ("Gelu", false), ("Relu", false), ("Add", true)]
+    {
         let mut b = Build::default();
         let x = b.input(seed.special(&[2, 9, 40]));
         let r = b.input(seed.special(&[2, 9, 24]));
@@ -299,4 +300,51 @@ fn linear_layers() {
         };
         check(b.output(y), &format!("linear {last} {residual}"));
     }
+}
+
+#[test]
+fn images() {
+    let mut seed = Seed(9);
+    let ints = |v: &[i64]| Attr::Ints(v.to_vec());
+    let pads = ("pads", ints(&[1, 1, 1, 1]));
+    let strides = ("strides", ints(&[2, 2]));
+    #[allow(clippy::type_complexity)]
+    let cases: &[(&[usize], &[usize], &[(&str, Attr)])] = &[
+        (&[2, 3, 15, 14], &[8, 3, 3, 3], &[pads.clone(), strides.clone()]),
+        (&[1, 70, 6, 7], &[20, 70, 3, 3], std::slice::from_ref(&pads)),
+        (&[1, 520, 5, 5], &[33, 520, 1, 1], &[]),
+        (&[1, 6, 9, 9], &[6, 1, 3, 3], &[pads.clone(), ("group", Attr::Int(6))]),
+        (&[1, 4, 9, 9], &[6, 2, 3, 3], &[("group", Attr::Int(2)), ("dilations", ints(&[2, 1]))]),
+        (&[1, 3, 20], &[5, 3, 4], &[]),
+        (&[1, 3, 9, 9], &[4, 3, 2, 2], &[("auto_pad", Attr::Str(b"SAME_UPPER".to_vec()))]),
+        (&[1, 3, 4, 4], &[4, 2, 2, 2], &[]),
+    ];
+    for (x, w, attrs) in cases {
+        for special in [false, true] {
+            let mut b = Build::default();
+            let x_id = b.input(if special { seed.special(x) } else { seed.plain(x, 1.0) });
+            let (w_id, bias) = (b.constant(seed.plain(w, 1.0)), b.constant(seed.plain(&w[..1], 1.0)));
+            let y = b.node("Conv", OPSET, attrs, &[x_id, w_id, bias]);
+            let again = b.node("Conv", OPSET, attrs, &[x_id, w_id]);
+            let sum = b.node("Add", OPSET, &[], &[y, again]);
+            let out = b.node("Relu", OPSET, &[], &[sum]);
+            check(b.output(out), &format!("Conv {x:?} {w:?} {attrs:?}"));
+        }
+    }
+    let kernel = ("kernel_shape", ints(&[3, 2]));
+    for op in ["MaxPool", "AveragePool"] {
+        for attrs in [
+            vec![kernel.clone()],
+            vec![kernel.clone(), pads.clone(), strides.clone()],
+            vec![kernel.clone(), strides.clone(), ("ceil_mode", Attr::Int(1))],
+        ] {
+            one(op, OPSET, &attrs, &[seed.special(&[2, 3, 9, 8])]);
+        }
+    }
+    one(
+        "AveragePool",
+        OPSET,
+        &[kernel, pads, ("count_include_pad", Attr::Int(1))],
+        &[seed.special(&[1, 2, 7, 7])],
+    );
 }

@@ -9,6 +9,7 @@ use hallmark_model::ops::Domain;
 use super::contract::contraction;
 use super::rows::{Form, Norm};
 use super::select::{axes, map_of};
+use super::spatial::convolution;
 use super::tape::{Instr, Src, Tape};
 use crate::plan::{Constants, Group};
 use crate::program::Exec;
@@ -94,7 +95,8 @@ impl<'a> Links<'a> {
 pub(crate) fn fuse(graph: &Graph, constants: &Constants, folded: &[bool], exec: &Exec) -> Vec<Group> {
     let mut links = Links::new(graph, constants, folded, exec);
     let mut groups = Vec::new();
-    let finders: [fn(&Links<'_>, usize) -> Option<Group>; 3] = [written_layer_norm, contraction, chain];
+    let finders: [fn(&Links<'_>, usize) -> Option<Group>; 4] =
+        [written_layer_norm, contraction, convolution, chain];
     for finder in finders {
         // From the end, so that a chain is found from its last node and as long as it gets.
         for index in (0..graph.nodes.len()).rev() {

@@ -15,6 +15,7 @@ pub mod pool;
 mod rows;
 mod select;
 mod simd;
+mod spatial;
 mod tape;
 
 use std::fmt::Debug;

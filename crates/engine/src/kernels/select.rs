@@ -8,6 +8,7 @@ use super::gemm::Clamp;
 use super::layout::{Concat, Transpose, View};
 use super::map::Map;
 use super::rows::{Form, Norm, Reduce, Softmax};
+use super::spatial::{Convolution, Pool};
 use super::tape::{Instr, Src, Tape};
 use super::{Kernel, control};
 use crate::plan::Constants;
@@ -31,6 +32,8 @@ pub(crate) fn select(
     Some(match node.op.name {
         "If" => Box::new(control::Branches::new(node, exec)?),
         "MatMul" | "Gemm" => Box::new(Contract::new(node, constants, exec)?),
+        "Conv" => Box::new(Convolution::new(node, constants, exec)?),
+        "MaxPool" | "AveragePool" if only_first_output(node) => Box::new(Pool::new(node)),
         "Softmax" | "LogSoftmax" => Box::new(Softmax::new(node)),
         "LayerNormalization" if only_first_output(node) => Box::new(Norm {
             axis: attrs.int("axis", -1),

@@ -97,8 +97,9 @@ pub(crate) fn convolution(links: &Links<'_>, start: usize) -> Option<Group> {
             break;
         }
         let Some(addend) = other(next, made).filter(|_| next.op.name == "Add") else { break };
-        let joins =
-            inputs[RESIDUAL].is_none() && result.shape.is_some() && info(addend).is_some_and(|i| *i == result);
+        let joins = inputs[RESIDUAL].is_none()
+            && result.shape.is_some()
+            && info(addend).is_some_and(|i| *i == result);
         if !joins {
             break;
         }
@@ -135,7 +136,8 @@ impl Kernel for Pool {
     fn run(&self, cx: &mut Cx<'_>) -> Result<Option<Vec<Tensor>>, Stop> {
         let Some(shape) = cx.f32_shape(X) else { return Ok(None) };
         let Some((&[batch, channels], spatial)) = shape.split_first_chunk::<2>() else { return Ok(None) };
-        let Ok(window) = Geometry::with_kernel_shape(&self.attrs, spatial.len()).and_then(|g| g.place(spatial))
+        let Ok(window) =
+            Geometry::with_kernel_shape(&self.attrs, spatial.len()).and_then(|g| g.place(spatial))
         else {
             return Ok(None);
         };
