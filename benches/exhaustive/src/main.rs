@@ -164,11 +164,17 @@ fn main() -> ExitCode {
     }
     let chosen =
         rows().into_iter().filter(|row| names.is_empty() || names.iter().any(|name| name == row.name));
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
     if timing {
         chosen.for_each(|row| bench::run(&row));
+        if wanted("pow") {
+            bench::pow();
+        }
+        if wanted("fma") {
+            bench::fma();
+        }
         return ExitCode::SUCCESS;
     }
-    let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
     let mut clean = true;
     // Random pairs of each kind.
     let count = if quick { 1_000_000 } else { 10_000_000 };

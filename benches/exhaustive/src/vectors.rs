@@ -111,6 +111,7 @@ fn known(name: &str) -> &'static [u32] {
         "asinh" => &[0x4bdd_65a5, 0x5e68_984e, 0x6558_90d3, 0xcbdd_65a5, 0xde68_984e, 0xe558_90d3],
         "acosh" => &[0x5e68_984e, 0x6558_90d3],
         "cos" => &[0x5f18_b878, 0xdf18_b878],
+        "erfc" => &[0xb76c_9f62],
         "acos" => &[0x3288_85a3, 0x3982_6222],
         "atan" => &[0x3d8d_6b23, 0xbd8d_6b23],
         _ => &[],

@@ -43,6 +43,6 @@ functions! {
     ];
     acosh = acosh_f64, [0x5e68_984e => 0x422e_4a21, 0x6558_90d3 => 0x4254_d1f9];
     atanh = libm::atanh, [];
-    erfc = libm::erfc, [];
+    erfc = libm::erfc, [0xb76c_9f62 => 0x3f80_0085];
     rsqrt = rsqrt_f64, [];
 }
