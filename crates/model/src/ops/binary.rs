@@ -45,15 +45,8 @@ pub fn zip<A: Copy, B: Copy, C: Element>(
     let n = if shape.contains(&0) { 0 } else { shape.iter().product() };
     let mut out: Vec<C> = Vec::with_capacity(n);
     rows(shape, [&steps[0], &steps[1]], |at, len, steps| {
-        let [i, j] = at.map(isize::cast_unsigned);
-        match steps {
-            [1, 1] => out.extend(a[i..i + len].iter().zip(&b[j..j + len]).map(|(&x, &y)| f(x, y))),
-            [1, 0] => out.extend(a[i..i + len].iter().map(|&x| f(x, b[j]))),
-            [0, 1] => out.extend(b[j..j + len].iter().map(|&y| f(a[i], y))),
-            [s, t] => {
-                out.extend((0..len).map(|k| f(a[i + k * s.cast_unsigned()], b[j + k * t.cast_unsigned()])))
-            }
-        }
+        let ([i, j], [s, t]) = (at.map(isize::cast_unsigned), steps.map(isize::cast_unsigned));
+        out.extend((0..len).map(|k| f(a[i + k * s], b[j + k * t])));
     });
     C::into_data(out)
 }

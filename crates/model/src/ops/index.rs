@@ -93,6 +93,15 @@ pub fn rows<const N: usize>(
     strides: [&[isize]; N],
     mut visit: impl FnMut([isize; N], usize, [isize; N]),
 ) {
+    // One copy of the walk for all callers: it is called once a row, and hundreds of copies cost minutes of compilation.
+    walk(shape, strides, &mut visit);
+}
+
+fn walk<const N: usize>(
+    shape: &[usize],
+    strides: [&[isize]; N],
+    visit: &mut dyn FnMut([isize; N], usize, [isize; N]),
+) {
     if shape.contains(&0) {
         return;
     }
@@ -181,7 +190,7 @@ impl View {
 }
 
 /// Copies the runs of `block` elements that begin at `starts`, one after the other.
-pub fn blocks<T: Clone>(from: &[T], starts: impl Iterator<Item = usize>, block: usize) -> Vec<T> {
+fn blocks<T: Clone>(from: &[T], starts: &mut dyn Iterator<Item = usize>, block: usize) -> Vec<T> {
     let mut out = Vec::with_capacity(starts.size_hint().0.saturating_mul(block));
     if block == 1 {
         out.extend(starts.map(|i| from[i].clone()));
@@ -192,7 +201,8 @@ pub fn blocks<T: Clone>(from: &[T], starts: impl Iterator<Item = usize>, block: 
 }
 
 /// [`blocks`] for any element type.
-pub fn data_blocks(from: &Data, starts: impl Iterator<Item = usize>, block: usize) -> Data {
+pub fn data_blocks(from: &Data, mut starts: impl Iterator<Item = usize>, block: usize) -> Data {
+    let starts: &mut dyn Iterator<Item = usize> = &mut starts;
     with_data!(from, v => wrap_data(blocks(v, starts, block)))
 }
 
