@@ -22,18 +22,23 @@ pub mod grid;
 pub mod half;
 pub mod index;
 pub mod infer;
+pub mod loss;
 pub mod matmul;
 pub mod ml;
 pub mod movement;
 pub mod norm;
+pub mod pad;
 pub mod pool;
+pub mod quantize;
 pub mod recurrent;
 pub mod reduce;
 pub mod resize;
 pub mod shape;
+pub mod signal;
 pub mod softmax;
 #[cfg(test)]
 mod test;
+pub mod unique;
 pub mod window;
 
 /// Operator domains.
@@ -67,6 +72,11 @@ pub struct OpDef {
 #[rustfmt::skip]
 pub const FAMILIES: &[&[OpDef]] = &[
     activation::OPS,
+    unique::OPS,
+    pad::OPS,
+    loss::OPS,
+    quantize::OPS,
+    signal::OPS,
     reduce::OPS,
     softmax::OPS,
     matmul::OPS,
