@@ -2,6 +2,8 @@ use super::*;
 use crate::graph::{Dim, ValueId};
 use hallmark_receipt::{DType, Tensor};
 
+mod random;
+
 /// A graph over float32 `x` of shape [N, 4] with output `y`, opset 17.
 fn model(nodes: Vec<proto::Node>) -> proto::Model {
     proto::Model {
@@ -475,4 +477,48 @@ fn inputs_are_bound_by_name_and_checked() {
     let int = Tensor::from_vec(vec![2, 4], vec![0_i64; 8]).unwrap();
     let expected = InputError::Type { name: name(), expected: DType::F32, got: DType::I64 };
     assert_eq!(bind(&[x(), ("z", int)]), Err(expected));
+}
+
+#[test]
+fn a_reshape_to_2_to_the_40_is_refused_before_anything_is_allocated() {
+    let mut model = model(vec![node("Reshape", &["x", "s"], &["y"])]);
+    let graph = model.graph.as_mut().unwrap();
+    graph.input = vec![float("x", &["N", "M"])];
+    graph.initializer.push(proto::Tensor {
+        dims: vec![2],
+        data_type: 7,
+        float_data: Vec::new(),
+        int64_data: vec![1 << 20, 1 << 20],
+        ..floats("s", &[])
+    });
+    let error = read(&model).unwrap_err();
+    let crate::infer::InferError::TooLarge { ref node, ref shape, .. } = (match error {
+        ImportError::Infer(error) => error,
+        other => panic!("{other}"),
+    }) else {
+        panic!("another error")
+    };
+    assert_eq!((node.as_str(), shape.as_slice()), ("the Reshape", &[1 << 20, 1 << 20][..]));
+}
+
+#[test]
+fn shapes_computed_from_known_shapes_are_known() {
+    // y = Reshape(x, Concat(Shape(x)[1:], [2]))
+    let mut model = model(vec![
+        with_attribute(
+            node("Shape", &["x"], &["d"]),
+            proto::Attribute { i: Some(1), ..attribute("start", 2) },
+        ),
+        with_attribute(node("Concat", &["d", "k"], &["s"]), attribute("axis", 2)),
+        node("Reshape", &["x", "s"], &["y"]),
+    ]);
+    let graph = model.graph.as_mut().unwrap();
+    graph.input = vec![float("x", &["N", "4"])];
+    let two =
+        proto::Tensor { data_type: 7, float_data: Vec::new(), int64_data: vec![2], ..floats("k", &[1.0]) };
+    graph.initializer.push(two);
+    let graph = read(&model).unwrap();
+    let y = &graph.values[graph.outputs[0].0];
+    assert_eq!(y.info.shape, Some(vec![Dim::Known(4), Dim::Known(2)]));
+    assert_eq!(graph.nodes.len(), 3, "the nodes stay");
 }
