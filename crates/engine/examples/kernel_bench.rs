@@ -4,8 +4,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use hallmark_engine::Isa;
-use hallmark_engine::kernels::gemm::{Ctx, Epilogue, Matrix, PackedB, gemm, matmul};
+use hallmark_engine::kernels::conv::Conv;
+use hallmark_engine::kernels::gemm::{Clamp, Ctx, Epilogue, Matrix, PackedB, gemm, matmul};
+use hallmark_engine::kernels::pool;
 use hallmark_engine::threads::Pool;
+use hallmark_model::ops::conv::ConvShape;
+use hallmark_model::ops::window::{Axis, Window};
 
 /// The least time of one call, over about a third of a second.
 fn least(mut f: impl FnMut()) -> f64 {
@@ -79,5 +83,51 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let name = format!("{heads} x {m} x {n} x {k}{}", if transposed { ", B transposed" } else { "" });
         row(&name, seconds, heads * m * n * k, 0);
     }
+    // A six-layer network on 128 x 128, then depthwise and 1 x 1 layers.
+    for (channels, filters, groups, size, kernel, stride) in [
+        (3, 16, 1, 128, 3, 1),
+        (16, 32, 1, 128, 3, 2),
+        (32, 64, 1, 64, 3, 1),
+        (64, 64, 1, 32, 3, 1),
+        (64, 128, 1, 32, 3, 2),
+        (128, 128, 1, 16, 3, 1),
+        (64, 128, 1, 32, 1, 1),
+        (512, 512, 1, 7, 3, 1),
+        (1, 64, 64, 64, 3, 1),
+        (1, 64, 64, 64, 3, 2),
+    ] {
+        let pad = kernel / 2;
+        let output = (size + 2 * pad - kernel) / stride + 1;
+        let axis = Axis { input: size, output, kernel, stride, dilation: 1, pad_begin: pad, pad_end: pad };
+        let shape = ConvShape { batch: 1, channels, filters, groups, window: Window { axes: vec![axis; 2] } };
+        let weights = &data[..filters * channels * kernel * kernel];
+        let conv =
+            Conv::new(cx.isa(), weights, filters, channels, groups, &[kernel; 2]).ok_or("not taken")?;
+        let mut out = vec![0.0; filters * output * output];
+        let e = Epilogue { clamp: Clamp::Relu, ..Epilogue::rows(&data[..filters]) };
+        let x = &data[..channels * groups * size * size];
+        let seconds = least(|| {
+            conv.run(&cx, &shape, x, black_box(&mut out), &e);
+        });
+        let name = format!(
+            "conv {} -> {filters}, {size} x {size}, {kernel} x {kernel} / {stride}, {groups} groups",
+            channels * groups
+        );
+        row(&name, seconds, out.len() * channels * kernel * kernel, 4 * (x.len() + out.len()));
+    }
+    for (window, kernel) in [(pool::Window::Max, 2), (pool::Window::Average, 2), (pool::Window::Max, 3)] {
+        let (planes, size) = (64, 64);
+        let output = (size - kernel) / 2 + 1;
+        let axis = Axis { input: size, output, kernel, stride: 2, dilation: 1, pad_begin: 0, pad_end: 0 };
+        let x = &data[..planes * size * size];
+        let mut out = vec![0.0; planes * output * output];
+        let seconds = least(|| {
+            pool::pool(&cx, window, &[axis; 2], planes, x, black_box(&mut out));
+        });
+        row(&format!("{window:?} pool 64 x 64 x 64, {kernel} / 2"), seconds, 0, 4 * (x.len() + out.len()));
+    }
+    let mut out = vec![0.0; 512];
+    let seconds = least(|| pool::global_average(&cx, 49, &data[..512 * 49], black_box(&mut out)));
+    row("global average 512 x 7 x 7", seconds, 0, 4 * 512 * 49);
     Ok(())
 }

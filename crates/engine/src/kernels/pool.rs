@@ -54,6 +54,7 @@ pub fn pool(cx: &Ctx<'_>, window: Window, axes: &[Axis], planes: usize, x: &[f32
         let mut scratch = Scratch::take();
         let buffer = scratch.right_buffer(layout.len());
         let results = scratch.tile.at_least(layout.row_len());
+        let (mut divisors, mut counted) = (Vec::new(), usize::MAX);
         for p in range {
             // SAFETY: the buffers are as large as the layout says; the sizes of input and output were checked, and this
             // range alone writes plane p.
@@ -61,7 +62,7 @@ pub fn pool(cx: &Ctx<'_>, window: Window, axes: &[Axis], planes: usize, x: &[f32
                 let x = &x[p * plane..(p + 1) * plane];
                 // The maximum is the negated minimum of negated elements; so a NaN stays one on every instruction set.
                 let (pad, factor) = if window == Window::Max { (f32::INFINITY, -1.0) } else { (0.0, 1.0) };
-                layout.fill(x, pad, factor, buffer);
+                (table.lay)(&layout, x, pad, factor, buffer);
                 for row in 0..height.output {
                     let line = layout.line(row, buffer, results);
                     let at = to.get().add(p * outputs + row * width.output);
@@ -74,8 +75,12 @@ pub fn pool(cx: &Ctx<'_>, window: Window, axes: &[Axis], planes: usize, x: &[f32
                         (table.sum)(&line);
                         let results = std::slice::from_raw_parts(results, width.output);
                         let lines = count(&height, row);
-                        for ((out, sum), columns) in out.iter_mut().zip(results).zip(&counts) {
-                            *out = canonical_f32(sum / lines.saturating_mul(*columns) as f32);
+                        if lines != counted {
+                            let of = |columns: &usize| lines.saturating_mul(*columns) as f32;
+                            (divisors, counted) = (counts.iter().map(of).collect(), lines);
+                        }
+                        for ((out, sum), divisor) in out.iter_mut().zip(results).zip(&divisors) {
+                            *out = canonical_f32(sum / divisor);
                         }
                     }
                 }

@@ -74,8 +74,8 @@ impl Patches<'_> {
                                 match inside {
                                     None => fill_zero::<V>(to, row.len),
                                     Some(start) => {
-                                        let from = self.x.as_ptr().add(channel * self.plane + start);
-                                        self.copy::<V>(row, &columns, from.wrapping_add(columns.from), to);
+                                        let at = channel * self.plane + start;
+                                        self.copy::<V>(row, &columns, at.wrapping_add(columns.from), to);
                                     }
                                 }
                             }
@@ -98,33 +98,69 @@ impl Patches<'_> {
         Columns { first, past, from: (start + first * axis.stride).wrapping_sub(axis.pad_begin) }
     }
 
+    /// Copies a row whose first column inside the line is the input's element `at`.
     #[inline(always)]
-    unsafe fn copy<V: Vector>(&self, row: &Row, columns: &Columns, from: *const f32, to: *mut f32) {
+    unsafe fn copy<V: Vector>(&self, row: &Row, columns: &Columns, at: usize, to: *mut f32) {
         let stride = self.axes[2].stride;
         // SAFETY: as in `fill`.
         unsafe {
-            if columns.first > 0 {
-                fill_zero::<V>(to, columns.first);
-            }
-            let (to_inside, len) = (to.add(columns.first), columns.past - columns.first);
-            if stride == 1 {
-                let mut j = 0;
-                while j + V::LANES <= len {
-                    V::load(from.add(j)).store(to_inside.add(j));
-                    j += V::LANES;
+            // Mostly the elements before and behind the line are there to be read: then whole vectors are, and what belongs to
+            // the padding is put right.
+            if let Some(first) = at.checked_sub(columns.first * stride)
+                && columns.first < columns.past
+                && first + row.len * stride <= self.x.len()
+            {
+                every::<V>(self.x.as_ptr().add(first), stride, row.len, row.len * stride, V::splat(1.0), to);
+                for j in 0..columns.first {
+                    *to.add(j) = 0.0;
                 }
-                while j < len {
-                    *to_inside.add(j) = *from.add(j);
-                    j += 1;
+                for j in columns.past..row.len {
+                    *to.add(j) = 0.0;
                 }
-            } else {
-                for j in 0..len {
-                    *to_inside.add(j) = *from.add(j * stride);
-                }
+                return;
             }
-            if columns.past < row.len {
-                fill_zero::<V>(to.add(columns.past), row.len - columns.past);
+            fill_zero::<V>(to, row.len);
+            for j in columns.first..columns.past {
+                *to.add(j) = self.x[at + (j - columns.first) * stride];
             }
+        }
+    }
+}
+
+/// `to[j] = from[j * stride] * factor` for j below `len`.
+///
+/// # Safety
+/// `readable` elements from `from` on may be read, at least `(len - 1) * stride + 1`; `to` has room for `len`; the processor
+/// has `V`'s instruction set.
+#[inline(always)]
+pub(crate) unsafe fn every<V: Vector>(
+    from: *const f32,
+    stride: usize,
+    len: usize,
+    readable: usize,
+    factor: V,
+    to: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut j = 0;
+        if stride == 1 {
+            while j + V::LANES <= len {
+                V::load(from.add(j)).mul(factor).store(to.add(j));
+                j += V::LANES;
+            }
+        } else if stride == 2 {
+            while j + V::LANES <= len && 2 * (j + V::LANES) <= readable {
+                let from = from.add(2 * j);
+                V::load(from).even(V::load(from.add(V::LANES))).mul(factor).store(to.add(j));
+                j += V::LANES;
+            }
+        }
+        let mut one = [0.0_f32; 16];
+        factor.store(one.as_mut_ptr());
+        while j < len {
+            *to.add(j) = *from.add(j * stride) * one[0];
+            j += 1;
         }
     }
 }

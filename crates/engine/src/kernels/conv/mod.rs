@@ -305,7 +305,8 @@ impl Job<'_> {
                 let end = self.end_of(image);
                 // SAFETY: the buffers are as large as the layout says; this channel's outputs are this part's alone.
                 unsafe {
-                    layout.fill(&self.x[channel * self.plane..(channel + 1) * self.plane], 0.0, 1.0, buffer);
+                    let x = &self.x[channel * self.plane..(channel + 1) * self.plane];
+                    (self.table.lay)(&layout, x, 0.0, 1.0, buffer);
                     for row in group * each..(group + 1) * each {
                         let kernel = &weights[row * volume..(row + 1) * volume];
                         for line in 0..layout.rows() {

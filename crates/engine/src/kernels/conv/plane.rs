@@ -3,6 +3,7 @@
 
 use hallmark_model::ops::window::Axis;
 
+use super::fill::every;
 use crate::kernels::gemm::table::Table;
 use crate::kernels::gemm::vector::Vector;
 
@@ -88,8 +89,9 @@ impl Plane {
     /// Lays out channel `x`, each element times `factor`, `pad` around it.
     ///
     /// # Safety
-    /// `dst` has room for [`Plane::len`] elements.
-    pub(crate) unsafe fn fill(&self, x: &[f32], pad: f32, factor: f32, dst: *mut f32) {
+    /// `dst` has room for [`Plane::len`] elements; the processor has `V`'s instruction set.
+    #[inline(always)]
+    pub(crate) unsafe fn fill<V: Vector>(&self, x: &[f32], pad: f32, factor: f32, dst: *mut f32) {
         let (stride, begin) = (self.width.stride, self.width.pad_begin);
         for line in 0..self.lines {
             // SAFETY: the caller's promise.
@@ -110,12 +112,12 @@ impl Plane {
                 if first == past {
                     continue;
                 }
-                let from = &from[first * stride + phase - begin..];
+                let start = first * stride + phase - begin;
                 let to = &mut to[first..past];
-                match stride {
-                    1 => to.iter_mut().zip(from).for_each(|(to, x)| *to = x * factor),
-                    2 => to.iter_mut().zip(from.chunks(2)).for_each(|(to, x)| *to = x[0] * factor),
-                    _ => to.iter_mut().zip(from.chunks(stride)).for_each(|(to, x)| *to = x[0] * factor),
+                // SAFETY: element `past - 1` has its column inside the line; the caller's promise.
+                unsafe {
+                    let (at, readable) = (from.as_ptr().add(start), from.len() - start);
+                    every::<V>(at, stride, to.len(), readable, V::splat(factor), to.as_mut_ptr());
                 }
             }
         }
@@ -146,22 +148,7 @@ impl Plane {
 #[inline(always)]
 pub(crate) unsafe fn taps<V: Vector>(line: &Line<'_>, kernel: &[f32]) {
     // SAFETY: the caller's promise.
-    unsafe {
-        let mut j = 0;
-        while j < line.len {
-            let mut acc = V::zero();
-            let mut w = kernel.as_ptr();
-            for kh in 0..line.kernel_rows {
-                let from = line.from.add(kh * line.step + j);
-                for &column in line.columns {
-                    acc = acc.fma(V::load(from.add(column)), V::splat(*w));
-                    w = w.add(1);
-                }
-            }
-            acc.store(line.to.add(j));
-            j += V::LANES;
-        }
-    }
+    unsafe { windows::<V, TAPS>(line, kernel.as_ptr()) }
 }
 
 /// The least element under each window, -0 below +0, a NaN where there is one.
@@ -171,20 +158,7 @@ pub(crate) unsafe fn taps<V: Vector>(line: &Line<'_>, kernel: &[f32]) {
 #[inline(always)]
 pub(crate) unsafe fn least<V: Vector>(line: &Line<'_>) {
     // SAFETY: the caller's promise.
-    unsafe {
-        let mut j = 0;
-        while j < line.len {
-            let mut acc = V::splat(f32::INFINITY);
-            for kh in 0..line.kernel_rows {
-                let from = line.from.add(kh * line.step + j);
-                for &column in line.columns {
-                    acc = acc.min(V::load(from.add(column)));
-                }
-            }
-            acc.store(line.to.add(j));
-            j += V::LANES;
-        }
-    }
+    unsafe { windows::<V, LEAST>(line, std::ptr::null()) }
 }
 
 /// The sum under each window, row-major from +0 (§5): padding of +0 changes nothing, because such a sum is never -0.
@@ -194,18 +168,53 @@ pub(crate) unsafe fn least<V: Vector>(line: &Line<'_>) {
 #[inline(always)]
 pub(crate) unsafe fn sum<V: Vector>(line: &Line<'_>) {
     // SAFETY: the caller's promise.
+    unsafe { windows::<V, SUM>(line, std::ptr::null()) }
+}
+
+const TAPS: u8 = 0;
+const LEAST: u8 = 1;
+const SUM: u8 = 2;
+
+#[inline(always)]
+unsafe fn windows<V: Vector, const WHAT: u8>(line: &Line<'_>, kernel: *const f32) {
+    let mut j = 0;
+    // SAFETY: the caller's promise.
     unsafe {
-        let mut j = 0;
+        // Four chains at a time, so that one need not wait for another.
+        while j + 4 * V::LANES <= line.len {
+            chains::<V, WHAT, 4>(line, kernel, j);
+            j += 4 * V::LANES;
+        }
         while j < line.len {
-            let mut acc = V::zero();
-            for kh in 0..line.kernel_rows {
-                let from = line.from.add(kh * line.step + j);
-                for &column in line.columns {
-                    acc = acc.add(V::load(from.add(column)));
-                }
-            }
-            acc.store(line.to.add(j));
+            chains::<V, WHAT, 1>(line, kernel, j);
             j += V::LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn chains<V: Vector, const WHAT: u8, const N: usize>(line: &Line<'_>, kernel: *const f32, j: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = [if WHAT == LEAST { V::splat(f32::INFINITY) } else { V::zero() }; N];
+        let mut w = kernel;
+        for kh in 0..line.kernel_rows {
+            let from = line.from.add(kh * line.step + j);
+            for &column in line.columns {
+                let weight = if WHAT == TAPS { V::splat(*w) } else { V::zero() };
+                for (v, acc) in acc.iter_mut().enumerate() {
+                    let x = V::load(from.add(column + v * V::LANES));
+                    *acc = match WHAT {
+                        TAPS => acc.fma(x, weight),
+                        LEAST => acc.min(x),
+                        _ => acc.add(x),
+                    };
+                }
+                w = w.wrapping_add(1);
+            }
+        }
+        for (v, acc) in acc.into_iter().enumerate() {
+            acc.store(line.to.add(j + v * V::LANES));
         }
     }
 }

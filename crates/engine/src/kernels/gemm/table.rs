@@ -5,7 +5,7 @@
 use super::vector::{Portable, Vector};
 use crate::isa::Isa;
 use crate::kernels::conv::fill::Patches;
-use crate::kernels::conv::plane::{self, Line};
+use crate::kernels::conv::plane::{self, Line, Plane};
 
 /// One tile of outputs over one block of k.
 #[derive(Clone, Copy, Debug)]
@@ -97,12 +97,14 @@ pub(crate) struct Table {
     pub(crate) pack: unsafe fn(*const f32, usize, usize, usize, usize, *mut f32),
     /// Makes a panel of patches.
     pub(crate) fill: unsafe fn(&Patches<'_>, *mut f32),
+    /// Lays out a padded plane.
+    pub(crate) lay: unsafe fn(&Plane, &[f32], f32, f32, *mut f32),
     /// Depthwise chains of a row of outputs.
-    pub(crate) taps: unsafe fn(&Line, &[f32]),
+    pub(crate) taps: unsafe fn(&Line<'_>, &[f32]),
     /// Least element under each window of a row of outputs.
-    pub(crate) least: unsafe fn(&Line),
+    pub(crate) least: unsafe fn(&Line<'_>),
     /// Sum under each window of a row of outputs.
-    pub(crate) sum: unsafe fn(&Line),
+    pub(crate) sum: unsafe fn(&Line<'_>),
     /// Sum of a sequence in sixteen partial sums (§5).
     pub(crate) sum16: unsafe fn(&[f32]) -> f32,
 }
@@ -318,17 +320,22 @@ macro_rules! kernels {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn taps(line: &Line, kernel: &[f32]) {
+            unsafe fn lay(plane: &Plane, x: &[f32], pad: f32, factor: f32, dst: *mut f32) {
+                unsafe { plane.fill::<$vector>(x, pad, factor, dst) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn taps(line: &Line<'_>, kernel: &[f32]) {
                 unsafe { plane::taps::<$vector>(line, kernel) }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn least(line: &Line) {
+            unsafe fn least(line: &Line<'_>) {
                 unsafe { plane::least::<$vector>(line) }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn sum(line: &Line) {
+            unsafe fn sum(line: &Line<'_>) {
                 unsafe { plane::sum::<$vector>(line) }
             }
 
@@ -352,6 +359,7 @@ macro_rules! kernels {
                 finish: end,
                 pack,
                 fill,
+                lay,
                 taps,
                 least,
                 sum,

@@ -35,6 +35,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn max(self, other: Self) -> Self;
     /// Minimum with -0 below +0; a NaN where either has one, of any bits.
     unsafe fn min(self, other: Self) -> Self;
+    /// The even lanes of `self`, then those of `other`.
+    unsafe fn even(self, other: Self) -> Self;
     /// The one NaN where `test` is a NaN, else `self`.
     unsafe fn nan_where(self, test: Self) -> Self;
 }
@@ -79,6 +81,10 @@ impl Vector for f32 {
     #[inline(always)]
     unsafe fn min(self, other: Self) -> Self {
         min_f32(self, other)
+    }
+    #[inline(always)]
+    unsafe fn even(self, _: Self) -> Self {
+        self
     }
     #[inline(always)]
     unsafe fn nan_where(self, test: Self) -> Self {
@@ -141,6 +147,11 @@ impl Vector for Portable {
     #[inline(always)]
     unsafe fn min(self, other: Self) -> Self {
         self.zip(other, min_f32)
+    }
+    #[inline(always)]
+    unsafe fn even(self, other: Self) -> Self {
+        let (a, b) = (self.0, other.0);
+        Self([a[0], a[2], b[0], b[2]])
     }
     #[inline(always)]
     unsafe fn nan_where(self, test: Self) -> Self {
@@ -224,6 +235,13 @@ mod x86 {
             unsafe { _mm512_or_ps(_mm512_min_ps(self, other), _mm512_min_ps(other, self)) }
         }
         #[inline(always)]
+        unsafe fn even(self, other: Self) -> Self {
+            unsafe {
+                let lanes = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+                _mm512_permutex2var_ps(self, lanes, other)
+            }
+        }
+        #[inline(always)]
         unsafe fn nan_where(self, test: Self) -> Self {
             unsafe {
                 let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(test, test);
@@ -269,6 +287,13 @@ mod x86 {
         #[inline(always)]
         unsafe fn min(self, other: Self) -> Self {
             unsafe { _mm256_or_ps(_mm256_min_ps(self, other), _mm256_min_ps(other, self)) }
+        }
+        #[inline(always)]
+        unsafe fn even(self, other: Self) -> Self {
+            unsafe {
+                let mixed = _mm256_castps_pd(_mm256_shuffle_ps::<0x88>(self, other));
+                _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(mixed))
+            }
         }
         #[inline(always)]
         unsafe fn nan_where(self, test: Self) -> Self {
@@ -358,6 +383,10 @@ mod arm {
         #[inline(always)]
         unsafe fn min(self, other: Self) -> Self {
             unsafe { vminq_f32(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn even(self, other: Self) -> Self {
+            unsafe { vuzp1q_f32(self, other) }
         }
         #[inline(always)]
         unsafe fn nan_where(self, test: Self) -> Self {
