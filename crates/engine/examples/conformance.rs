@@ -1,4 +1,4 @@
-//! Runs the operator tests that `scripts/onnx-conformance.py` writes through the scalar reference and through the engine.
+//! Runs the tests that `scripts/onnx-conformance.py` and `scripts/tabular-check.py` write through the scalar reference and through the engine.
 //!
 //! ```text
 //! conformance FOLDER [--write PAGE | --check PAGE] [--test PART] [--quiet]
@@ -23,6 +23,10 @@ use serde_json::Value;
 
 /// Bytes that one result of a test may take.
 const BUDGET: usize = 1 << 30;
+
+/// Tests whose expected values are further from the exact ones than the tests' own tolerance, and the error that is granted
+/// instead: numpy's float32 FFT leaves 1.9e-7 where the exact value, and ours, is 0.
+const INEXACT: &[(&str, f64)] = &[("test_dft_inverse", 1e-6), ("test_dft_inverse_opset19", 1e-6)];
 
 #[derive(Clone, Debug)]
 enum Outcome {
@@ -174,7 +178,9 @@ fn test(model: &Path, case: &Value) -> Outcome {
         Ok(program) => program,
         Err(error) => return refused(format!("compile: {error}")),
     };
-    let (rtol, atol) = (case["rtol"].as_f64().unwrap_or(0.0), case["atol"].as_f64().unwrap_or(0.0));
+    let (rtol, mut atol) = (case["rtol"].as_f64().unwrap_or(0.0), case["atol"].as_f64().unwrap_or(0.0));
+    let inexact = INEXACT.iter().find(|(name, _)| case["name"].as_str() == Some(name));
+    atol = inexact.map_or(atol, |(_, error)| *error);
     for set in case["sets"].as_array().into_iter().flatten() {
         let (Some(inputs), Some(expected)) = (tensors(&set["inputs"]), tensors(&set["outputs"])) else {
             return Outcome::Failed("case.json: a tensor that does not parse".into());
@@ -202,6 +208,10 @@ fn test(model: &Path, case: &Value) -> Outcome {
             return Outcome::Failed(format!("the engine gave {} outputs", fast.len()));
         }
     }
+    // Not counted as passed: by the test's own tolerance it is not.
+    if inexact.is_some() {
+        return Outcome::Unsupported("the expected values are less exact than the test's tolerance".into());
+    }
     Outcome::Passed
 }
 
@@ -212,6 +222,10 @@ fn tensors(list: &Value) -> Option<Vec<Tensor>> {
 fn tensor(value: &Value) -> Option<Tensor> {
     let shape: Vec<usize> =
         value["shape"].as_array()?.iter().map(|d| d.as_u64().map(|d| d as usize)).collect::<Option<_>>()?;
+    if let Some(texts) = value["data"].as_array() {
+        let texts = texts.iter().map(|t| t.as_str().map(str::to_string)).collect::<Option<_>>()?;
+        return Tensor::new(shape, Data::Str(texts)).ok();
+    }
     let text = value["data"].as_str()?.as_bytes();
     let digit = |c: u8| char::from(c).to_digit(16).map(|d| d as u8);
     let bytes: Vec<u8> =
@@ -227,6 +241,7 @@ fn tensor(value: &Value) -> Option<Tensor> {
     }
     let data = match DType::from_name(value["dtype"].as_str()?)? {
         DType::F32 => Data::F32(read!(f32)),
+        DType::F64 => Data::F64(read!(f64)),
         DType::I32 => Data::I32(read!(i32)),
         DType::I64 => Data::I64(read!(i64)),
         DType::I8 => Data::I8(read!(i8)),
@@ -248,6 +263,9 @@ fn close(got: &Tensor, expected: &Tensor, rtol: f64, atol: f64) -> Result<(), St
             expected.shape()
         ));
     }
+    if let (Data::Str(got), Data::Str(expected)) = (got.data(), expected.data()) {
+        return if got == expected { Ok(()) } else { Err(format!("{got:?}, expected {expected:?}")) };
+    }
     let (got, expected) = (numbers(got), numbers(expected));
     for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
         let same = g == e || (g.is_nan() && e.is_nan()) || (g - e).abs() <= atol + rtol * e.abs();
@@ -261,6 +279,7 @@ fn close(got: &Tensor, expected: &Tensor, rtol: f64, atol: f64) -> Result<(), St
 fn numbers(t: &Tensor) -> Vec<f64> {
     match t.data() {
         Data::F32(v) => v.iter().map(|&x| x.into()).collect(),
+        Data::F64(v) => v.clone(),
         Data::I32(v) => v.iter().map(|&x| x.into()).collect(),
         Data::I64(v) => v.iter().map(|&x| x as f64).collect(),
         Data::I8(v) => v.iter().map(|&x| x.into()).collect(),
@@ -277,7 +296,8 @@ fn page(counts: &BTreeMap<String, Count>, total: &Count) -> String {
          Written by `conformance --write` (an example of `hallmark-engine`); edits are lost. Versions are those of the ONNX operator sets\n\
          (\"since version\"); a model whose opset selects another one is refused by name. The counts are the operator tests of the\n\
          `onnx` package (`scripts/onnx-conformance.py` says which ones), each by its own tolerance, with equal bits from the scalar\n\
-         reference and from the engine: **{} passed, {} failed, {} unsupported of {}**.\n\n",
+         reference and from the engine: **{} passed, {} failed, {} unsupported of {}**. Two of the unsupported ones, `test_dft_inverse` and\n\
+         `test_dft_inverse_opset19`, expect 1.9e-7 where the exact value, and ours, is 0.\n\n",
         total.passed,
         total.failed,
         total.unsupported,

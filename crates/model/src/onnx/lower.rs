@@ -128,7 +128,9 @@ fn opsets(imports: &[proto::OperatorSetId]) -> Result<Opsets, ImportError> {
     let mut opsets = Opsets::new();
     for import in imports {
         let domain = plain_domain(import.domain.as_deref().unwrap_or("")).to_owned();
-        if opsets.insert(domain.clone(), import.version.unwrap_or(0)).is_some() {
+        let version = import.version.unwrap_or(0);
+        // Converters repeat an entry; only two that differ are refused.
+        if opsets.insert(domain.clone(), version).is_some_and(|other| other != version) {
             return Err(ImportError::DuplicateOpset { domain });
         }
     }

@@ -17,6 +17,7 @@ pub mod detect;
 pub mod dispatch;
 pub mod einsum;
 pub mod elementwise;
+pub mod fourier;
 pub mod gather;
 pub mod grid;
 pub mod half;
@@ -38,6 +39,7 @@ pub mod signal;
 pub mod softmax;
 #[cfg(test)]
 mod test;
+pub mod tfidf;
 pub mod unique;
 pub mod window;
 
@@ -77,6 +79,8 @@ pub const FAMILIES: &[&[OpDef]] = &[
     loss::OPS,
     quantize::OPS,
     signal::OPS,
+    fourier::OPS,
+    tfidf::OPS,
     reduce::OPS,
     softmax::OPS,
     matmul::OPS,
