@@ -134,6 +134,10 @@ impl<T: Number> Operand<T> {
 
     /// Offsets of the elements of the space that `labels` span, row-major.
     fn offsets(&self, labels: &[Label], sizes: &BTreeMap<Label, usize>) -> Vec<usize> {
+        // An empty space first: its other axes may be of any size.
+        if labels.iter().any(|label| sizes.get(label) == Some(&0)) {
+            return Vec::new();
+        }
         let mut out = vec![0_usize];
         for &label in labels {
             let (size, step) = (sizes.get(&label).copied().unwrap_or(1), self.stride(label).cast_unsigned());
@@ -143,18 +147,19 @@ impl<T: Number> Operand<T> {
     }
 
     /// Sums `gone` out (§5); `order` is the order of the equation.
-    fn sum_out(self, gone: &[Label]) -> Self {
+    fn sum_out(self, cx: &EvalCx<'_>, gone: &[Label]) -> Result<Self, OpError> {
         if gone.is_empty() {
-            return self;
+            return Ok(self);
         }
         let own: BTreeMap<Label, usize> =
             self.labels.iter().copied().zip(self.shape.iter().copied()).collect();
         let labels: Vec<Label> = self.labels.iter().copied().filter(|l| !gone.contains(l)).collect();
         let shape: Vec<usize> = labels.iter().map(|l| own[l]).collect();
+        cx.charge(&shape, T::DTYPE)?;
         let inner = self.offsets(gone, &own);
         let outer = self.offsets(&labels, &own);
         let values = outer.iter().map(|o| sum(inner.iter().map(|i| self.values[o + i]))).collect();
-        Self { labels, shape, values }
+        Ok(Self { labels, shape, values })
     }
 }
 
@@ -226,7 +231,7 @@ fn fold<T: Number>(
         let Some(left) = acc.take() else {
             let gone: Vec<Label> =
                 order.iter().copied().filter(|&l| next.labels.contains(&l) && !used(l, i + 1)).collect();
-            acc = Some(next.sum_out(&gone));
+            acc = Some(next.sum_out(cx, &gone)?);
             continue;
         };
         let gone: Vec<Label> = order
@@ -234,7 +239,7 @@ fn fold<T: Number>(
             .copied()
             .filter(|&l| next.labels.contains(&l) && !left.labels.contains(&l) && !used(l, i + 1))
             .collect();
-        let right = next.sum_out(&gone);
+        let right = next.sum_out(cx, &gone)?;
         let here = |l: &Label| left.labels.contains(l) || right.labels.contains(l);
         let (kept, contracted): (Vec<Label>, Vec<Label>) =
             order.iter().copied().filter(here).partition(|&l| used(l, i + 1));

@@ -108,6 +108,7 @@ fn infer_gather_nd(cx: &InferCx<'_>) -> Result<Vec<TypeInfo>, OpError> {
 
 /// Where the index tuples of `at` point in `x`: offsets of the blocks, and the block's size.
 fn tuple_offsets(
+    cx: &EvalCx<'_>,
     x: &[usize],
     at: &Tensor,
     values: &[i64],
@@ -119,7 +120,8 @@ fn tuple_offsets(
     if lead.len() < batch || lead[..batch] != x[..batch] {
         return Err(fail());
     }
-    let tuples = count(lead).ok_or_else(fail)?;
+    // Tuples of no index take no data, so their number may be anything.
+    let tuples = cx.charge(lead, DType::I64)?;
     let per_batch = count(&lead[batch..]).unwrap_or(0).max(1);
     let (_, indexed, block) = split(x, batch, last);
     let steps = strides(&x[batch..last]);
@@ -141,7 +143,7 @@ fn gather_nd(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
         usize::try_from(batch).map_err(|_| OpError::Value { what: "batch_dims of 0 or more", got: batch })?;
     let values = cx.integers(1)?;
     // Indices of no elements name nothing; the block may still be unreachable.
-    let (offsets, block) = tuple_offsets(x.shape(), at, &values, batch)?;
+    let (offsets, block) = tuple_offsets(cx, x.shape(), at, &values, batch)?;
     let lead = &at.shape()[..at.shape().len() - 1];
     let depth = at.shape()[lead.len()];
     let shape = [lead, &x.shape()[batch + depth..]].concat();
@@ -255,7 +257,7 @@ fn scatter_elements(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
 fn scatter_nd(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
     arithmetic_in_f32(cx, |cx| {
         let (x, at) = (cx.input(0)?, cx.input(1)?);
-        let (starts, block) = tuple_offsets(x.shape(), at, &cx.integers(1)?, 0)?;
+        let (starts, block) = tuple_offsets(cx, x.shape(), at, &cx.integers(1)?, 0)?;
         scatter(cx, &starts, block)
     })
 }

@@ -1,6 +1,6 @@
 //! Pad and CenterCropPad.
 
-use hallmark_receipt::{Element, Tensor, tensor::count, with_data};
+use hallmark_receipt::{DType, Element, Tensor, tensor::count, with_data};
 
 use super::dispatch::{one, op};
 use super::index::{axes, strides, wrap_data};
@@ -120,6 +120,8 @@ fn pad(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
     };
     let shape = x.shape().iter().zip(&widths).map(|(&d, &w)| padded(d, w)).collect::<Result<Vec<_>, _>>()?;
     cx.charge(&shape, x.dtype())?;
+    // The map of source offsets (`place`) takes two words for each position of an axis.
+    shape.iter().try_for_each(|&to| cx.charge(&[to, 2], DType::I64).map(|_| ()))?;
     let begins: Vec<i64> = widths.iter().map(|w| w.0).collect();
     if let Some(fill) = &fill
         && fill.dtype() != x.dtype()
@@ -214,6 +216,7 @@ fn center(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = cx.input(0)?;
     let shape = center_shape(cx.node, x.shape(), sizes(&cx.integers(1)?)?)?;
     cx.charge(&shape, x.dtype())?;
+    shape.iter().try_for_each(|&to| cx.charge(&[to, 2], DType::I64).map(|_| ()))?;
     let half = |d: usize| i64::try_from(d / 2).unwrap_or(i64::MAX);
     let begins: Vec<i64> = shape
         .iter()

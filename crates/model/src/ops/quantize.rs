@@ -1,6 +1,6 @@
 //! QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear.
 
-use hallmark_receipt::{DType, Data, Tensor};
+use hallmark_receipt::{DType, Data, Tensor, tensor::count};
 
 use super::dispatch::{dtype_attr, one, op};
 use super::index::{View, axis, broadcast_strides, integers, strides};
@@ -24,6 +24,11 @@ pub const OPS: &[OpDef] = &[
 
 const VERSIONS: &[u32] = &[10, 13, 19, 21, 23, 24, 25, 28];
 
+/// The number of elements of a tensor that exists.
+fn elements(shape: &[usize]) -> usize {
+    count(shape).unwrap_or(0)
+}
+
 /// A parameter of shape `from` at every element of `to`: one for all, one for each slice of the axis, or (with a block
 /// size) one for each block of the axis.
 fn spread<T: Copy>(cx: &EvalCx<'_>, values: &[T], from: &[usize], to: &[usize]) -> Result<Vec<T>, OpError> {
@@ -32,7 +37,7 @@ fn spread<T: Copy>(cx: &EvalCx<'_>, values: &[T], from: &[usize], to: &[usize]) 
         got: from.to_vec(),
     };
     if from.is_empty() || from == [1] {
-        return Ok(vec![*values.first().ok_or_else(fail)?; to.iter().product()]);
+        return Ok(vec![*values.first().ok_or_else(fail)?; elements(to)]);
     }
     let at = axis(cx.attrs().int("axis", 1), to.len())?;
     let block = cx.attrs().int("block_size", 0);
@@ -47,6 +52,8 @@ fn spread<T: Copy>(cx: &EvalCx<'_>, values: &[T], from: &[usize], to: &[usize]) 
     }
     let block =
         usize::try_from(block).map_err(|_| OpError::Attribute { name: "block_size", why: "negative" })?;
+    // A block beyond the axis is the whole of it.
+    let block = block.min(to[at].max(1));
     let fits = from.len() == to.len()
         && from
             .iter()
@@ -136,7 +143,7 @@ fn zeros(cx: &EvalCx<'_>, to: &[usize]) -> Result<Vec<i64>, OpError> {
             let values = integers(zero).ok_or(OpError::InputType { index: 2, got: zero.dtype() })?;
             spread(cx, &values, zero.shape(), to)
         }
-        None => Ok(vec![0; to.iter().product()]),
+        None => Ok(vec![0; elements(to)]),
     }
 }
 
