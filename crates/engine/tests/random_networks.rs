@@ -53,7 +53,8 @@ impl Net {
             "Exp",
             "Abs",
         ];
-        self.op(ops[self.seed.below(ops.len())], &[], &[]);
+        let op = ops[self.seed.below(ops.len())];
+        self.op(op, &[], &[]);
     }
 
     fn residual(&mut self) {
