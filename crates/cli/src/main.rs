@@ -1,2 +1,7 @@
 //! The `hallmark` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hallmark_cli::run(std::env::args_os())
+}

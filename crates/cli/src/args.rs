@@ -1,0 +1,298 @@
+//! The command line. These comments are the manual: `docs/cli.md` is generated from them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::Flags;
+
+/// Run models, get receipts, check them anywhere.
+///
+/// Every answer of a model can carry a receipt. A receipt says which model gave which output for which input, and anyone can
+/// check that offline: that nothing was changed, whose word it is, and, by running the model again on a copy of one's own,
+/// that every bit of the output is right.
+///
+/// MODEL is everywhere the name of a shipped model (digits-cnn, phrase-language, tumour-mlp, tumour-trees), a local name, a
+/// model id or the start of one, or the path of an .onnx file.
+///
+/// Results go to standard output, everything else to standard error.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "hallmark", version, long_version = long_version(), max_term_width = 100)]
+#[command(after_long_help = EXIT_CODES)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or accepted
+  1  rejected: a check failed, or a file, model or input is refused
+  2  the command line or the configuration is wrong
+  3  undecided: nothing failed, and not enough was shown
+  4  something could not be read, written or reached
+With several bundles the worst counts: 1, then 4, then 3.";
+
+/// Version and commit.
+fn long_version() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("HALLMARK_COMMIT"), ")")
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// Folder for models, receipts, keys and pins [env: HALLMARK_HOME; default: the platform's data folder]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub home: Option<PathBuf>,
+    /// Configuration file [env: HALLMARK_CONFIG; default: the platform's folder]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub config: Option<PathBuf>,
+    /// Threads of a run; the output does not depend on it [env: HALLMARK_THREADS; default: all cores]
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
+    pub threads: Option<usize>,
+    /// Memory that a run may take, in MiB [env: HALLMARK_MEMORY_MIB; default: 4096]
+    #[arg(long, global = true, value_name = "MIB", help_heading = "Global options")]
+    pub memory_mib: Option<usize>,
+    /// Seconds that a run may take, 0 for no limit [env: HALLMARK_TIME_LIMIT; default: 300]
+    #[arg(long, global = true, value_name = "SECONDS", help_heading = "Global options")]
+    pub time_limit: Option<u64>,
+    /// Print the result as JSON, errors too
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+}
+
+impl Global {
+    /// What the settings take from the command line.
+    pub fn flags(&self) -> Flags {
+        Flags {
+            home: self.home.clone(),
+            config: self.config.clone(),
+            threads: self.threads,
+            memory_mib: self.memory_mib,
+            time_limit: self.time_limit,
+        }
+    }
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// The whole story in under half a minute: run models, get receipts, check them, forge one, see it refused
+    ///
+    /// Runs each shipped model on real, held-out samples, writes a bundle for each into the folder, and verifies them in
+    /// separate processes whose home holds nothing but the model's file. Then attacks one bundle in five ways and
+    /// shows why each forgery is refused. Exits with 1 if anything went other than told.
+    Demo(Demo),
+    /// Add, list and show models
+    Model {
+        /// What to do.
+        #[command(subcommand)]
+        command: ModelCommand,
+    },
+    /// Run a model, and get a receipt for the answer
+    ///
+    /// Without --receipt and --evidence the model just runs. With either, the answer gets a receipt, which is kept in the home
+    /// with its openings (input, output and salts) and, with --receipt, written to a bundle that anyone can check. The keys that
+    /// sign are made on first use.
+    Infer(Infer),
+    /// Check bundles: which model, in which environment, made the right way, settled
+    ///
+    /// Prints one row for each check, then what was shown and what was not. The re-run uses the verifier's own copy of the
+    /// model: the one that --model names, or a shipped or stored one of the same id. A key that travels in a bundle is never
+    /// trusted for itself: without a re-run, only identities pinned by `keys trust` or --trust count.
+    Verify(Verify),
+    /// List, show and redact receipts
+    #[command(visible_alias = "receipt")]
+    Receipts {
+        /// What to do.
+        #[command(subcommand)]
+        command: ReceiptsCommand,
+    },
+    /// Make, show, rotate, revoke, trust and export keys
+    Keys {
+        /// What to do.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Show every setting and where its value came from
+    ///
+    /// A flag beats the environment, which beats the configuration file, which beats the default. The file is TOML with
+    /// the keys that this command prints.
+    Config,
+    /// Print completions for a shell
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// `demo`.
+#[derive(Args, Clone, Debug)]
+pub struct Demo {
+    /// Folder for the bundles and forgeries
+    #[arg(long, value_name = "DIR", default_value = "hallmark-demo")]
+    pub dir: PathBuf,
+}
+
+/// `model`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Check an ONNX file and copy it, with its external data, into the home
+    Add {
+        /// The .onnx file; external data is read from its folder and from nowhere else
+        file: PathBuf,
+        /// A local name
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List shipped and stored models
+    List,
+    /// Show a model's id, files, inputs, outputs and operators
+    Show {
+        /// The model
+        model: String,
+    },
+}
+
+/// `infer`.
+#[derive(Args, Clone, Debug)]
+pub struct Infer {
+    /// The model
+    pub model: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub from: InferInput,
+    /// Write the outputs, by name, to an .npz file
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Evidence for the receipt [default with --receipt: signature,replay]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub evidence: Vec<EvidenceArg>,
+    /// Write the receipt's bundle to a file
+    #[arg(long, value_name = "FILE")]
+    pub receipt: Option<PathBuf>,
+}
+
+/// Where the inputs come from.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub struct InferInput {
+    /// Inputs: .npy, .npz by input name, or JSON; `-` reads standard input
+    ///
+    /// JSON is an object by input name, each input as {"dtype", "shape", "data"} or as nested lists; a model with one
+    /// input also takes that input alone. Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity".
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Held-out samples of a shipped model: the one with this number, from 0; without a number, the first
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "0")]
+    pub sample: Option<usize>,
+}
+
+/// Kinds of evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EvidenceArg {
+    /// An identity signs for the claim
+    Signature,
+    /// Anyone who holds the model can run it again and compare every bit
+    Replay,
+}
+
+/// `verify`.
+#[derive(Args, Clone, Debug)]
+pub struct Verify {
+    /// Bundles; `-` reads standard input
+    #[arg(required = true, value_name = "BUNDLE")]
+    pub bundles: Vec<PathBuf>,
+    /// The verifier's own copy of the model
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Trust this identity for this run: a public key as `keys export` prints it
+    #[arg(long, value_name = "KEY")]
+    pub trust: Vec<String>,
+    /// `default`, `replay`, or a TOML file [env: HALLMARK_POLICY; default: default]
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<String>,
+}
+
+/// `receipts`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ReceiptsCommand {
+    /// List the receipts in the home
+    List,
+    /// Show what a receipt says, without its openings
+    Show {
+        /// A receipt's id or the start of one, or a bundle's path
+        receipt: String,
+    },
+    /// Drop inputs, outputs and salts from a bundle; what stays is still verifiable
+    Redact {
+        /// A receipt's id or the start of one, or a bundle's path
+        receipt: String,
+        /// Where to write it [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// `keys`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make an identity and a receipt key that it certifies
+    New {
+        /// The algorithm
+        #[arg(long, value_enum, default_value_t = AlgArg::Ed25519)]
+        alg: AlgArg,
+    },
+    /// Show the identity, its receipt keys and the pinned identities
+    Show,
+    /// Make a new receipt key and retire the present one
+    Rotate,
+    /// Revoke a key in the identity's name
+    Revoke {
+        /// The key's id or the start of one; `identity` for the identity itself
+        key: String,
+        /// Why
+        #[arg(long, value_enum, default_value_t = ReasonArg::Compromised)]
+        reason: ReasonArg,
+    },
+    /// Pin an identity: receipts of its keys are trusted
+    Trust {
+        /// A public key, or a file that `keys export` wrote, whose revocations come along
+        key: String,
+        /// A name for it
+        #[arg(long, default_value = "")]
+        label: String,
+        /// Remove the pin
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Print the public identity, for others to trust
+    Export {
+        /// Write identity, certificates and revocations to a file instead
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// Signature algorithms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AlgArg {
+    /// Ed25519
+    Ed25519,
+    /// ECDSA over P-256
+    P256,
+}
+
+/// Why a key is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReasonArg {
+    /// Somebody else may have it: nothing that it signed counts
+    Compromised,
+    /// Replaced: what it signed before counts
+    Retired,
+}

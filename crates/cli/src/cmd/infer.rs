@@ -1,0 +1,242 @@
+//! `hallmark infer`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hallmark_engine::{Options, Program};
+use hallmark_receipt::json::Object;
+use hallmark_receipt::{
+    Bundle, Data, Model, Nonce, Opening, Receipt, RequestId, Salt, Tensor, Wanted, Work, issue,
+};
+use serde_json::{Value, json};
+
+use super::App;
+use super::receipts::SUFFIX;
+use crate::args::{EvidenceArg, Infer, InferInput};
+use crate::console::{self, Progress};
+use crate::disk::{self, Access, Disk};
+use crate::fault::{Exit, Note};
+use crate::keys::{self, KeysError};
+use crate::model::{self, Copy};
+use crate::shipped::Shipped;
+use crate::store::Area;
+use crate::tensor_io::{self, Limits, convert, json as tensor_json, npz};
+use crate::time;
+
+/// The network that receipts are for, as long as there is only this machine.
+const NETWORK: &str = "local";
+/// How many values of an output people are shown.
+const SHOWN: usize = 10;
+
+/// Named tensors.
+pub type Named = Vec<(String, Tensor)>;
+
+/// Runs `infer`.
+pub fn run(app: &App, args: &Infer) -> Result<Exit> {
+    let copy = model::resolve(&app.home, &args.model)?;
+    let inputs = read_inputs(&copy, &args.from)?;
+    let outputs = compute(app, &copy, &inputs)?;
+    // Everything is staged before anything gets its name: a failure leaves nothing behind.
+    let disk = Disk::default();
+    let mut staged = Vec::new();
+    if let Some(path) = &args.output {
+        let bytes = npz::write(&outputs).context("the outputs do not fit an .npz file")?;
+        staged.push(disk.stage(path, &bytes, Access::Public)?);
+    }
+    let wants_receipt = args.receipt.is_some() || !args.evidence.is_empty();
+    let mut kept = None;
+    if wants_receipt {
+        if let Some(path) = &args.receipt {
+            // Whether it can be written at all shows before keys are made.
+            drop(disk.stage(path, b"", Access::Private)?);
+        }
+        let (bundle, receipt) = receipt(app, &copy, inputs, outputs.clone(), &args.evidence)?;
+        let text = bundle.to_json();
+        if let Some(path) = &args.receipt {
+            staged.push(disk.stage(path, text.as_bytes(), Access::Private)?);
+        }
+        let name = format!("{}{SUFFIX}", receipt.claim_id);
+        app.home.write()?.put(Area::Receipts, &name, text.as_bytes())?;
+        kept = Some((receipt, app.home.path(Area::Receipts, &name)));
+    }
+    staged.into_iter().try_for_each(disk::Staged::commit)?;
+    app.show(
+        || {
+            let mut value =
+                json!({ "model": copy.id().to_string(), "outputs": tensor_json::write_all(&outputs) });
+            let keys = output_keys(&copy);
+            if !keys.is_empty() {
+                value["output_keys"] = tensor_json::write_all(&keys);
+            }
+            if let Some((receipt, path)) = &kept {
+                let path = args.receipt.as_deref().unwrap_or(path);
+                value["receipt"] =
+                    json!({ "id": receipt.claim_id.to_string(), "path": path.display().to_string() });
+            }
+            value
+        },
+        || people(&copy, args.from.sample, &outputs),
+    );
+    if let Some((receipt, path)) = &kept {
+        let path = args.receipt.as_deref().unwrap_or(path);
+        console::note(&format!("receipt {} in {}", receipt.claim_id, path.display()));
+        console::note(&format!("check it: hallmark verify {}", path.display()));
+    }
+    Ok(Exit::Accepted)
+}
+
+/// The model's outputs, by name and in its order.
+pub fn compute(app: &App, copy: &Copy, inputs: &Named) -> Result<Named> {
+    let _progress = Progress::new("running the model");
+    let program = Program::compile(Arc::clone(copy.graph()), options(app))?;
+    let tensors: Vec<Tensor> = inputs.iter().map(|(_, tensor)| tensor.clone()).collect();
+    let mut outputs = program.run(&tensors).context("the model does not run on this input")?;
+    outputs.iter_mut().for_each(Tensor::canonicalize_nan);
+    Ok(copy.outputs().into_iter().map(|spec| spec.name).zip(outputs).collect())
+}
+
+/// How this machine runs models. None of it changes a bit.
+pub fn options(app: &App) -> Options {
+    let limit = app.config.time_limit.value;
+    Options {
+        threads: app.config.threads.value,
+        memory_limit: app.config.memory_mib.value.saturating_mul(1 << 20),
+        time_limit: (limit > 0).then(|| Duration::from_secs(limit)),
+        ..Options::default()
+    }
+}
+
+/// Issues a receipt, with keys made on first use.
+pub fn receipt(
+    app: &App,
+    copy: &Copy,
+    inputs: Named,
+    outputs: Named,
+    evidence: &[EvidenceArg],
+) -> Result<(Bundle, Receipt)> {
+    let (key, made) = keys::ready(&app.home, &time::now).context("the receipt cannot be signed")?;
+    if let Some(made) = made {
+        if let Some(identity) = made.identity {
+            console::note(&format!("made an identity: {identity}"));
+        }
+        console::note(&format!("made a receipt key: {} (`hallmark keys show`)", made.receipt));
+    }
+    let all = evidence.is_empty();
+    let wanted = Wanted {
+        signature: all || evidence.contains(&EvidenceArg::Signature),
+        replay: (all || evidence.contains(&EvidenceArg::Replay)).then_some(copy.manifest().numeric),
+    };
+    let work = Work {
+        network: NETWORK.to_owned(),
+        request_id: RequestId(keys::random()?),
+        nonce: Nonce(keys::random()?),
+        model: Model::Id(copy.id()),
+        inputs: open(inputs)?,
+        outputs: open(outputs)?,
+        parameters: Object::new(),
+        parents: Vec::new(),
+        time: time::now(),
+        price: None,
+        evidence: wanted,
+        manifest: Some(copy.manifest().to_object()),
+        graph: Some(copy.skeleton()),
+        publications: Vec::new(),
+    };
+    let bundle = issue(work, &key.certificate, &key.secret).context("no receipt was issued")?;
+    let receipt = Receipt::parse(&bundle.envelope.payload)?;
+    Ok((bundle, receipt))
+}
+
+fn open(tensors: Named) -> Result<Vec<Opening>> {
+    let open = |(name, tensor)| {
+        let salt = Salt(keys::random().map_err(|error: KeysError| anyhow::Error::new(error))?);
+        Opening::new(name, tensor, salt).context("the answer cannot be committed to")
+    };
+    tensors.into_iter().map(open).collect()
+}
+
+fn read_inputs(copy: &Copy, from: &InferInput) -> Result<Named> {
+    let specs = copy.inputs();
+    if let Some(index) = from.sample {
+        let shipped = copy.shipped.ok_or_else(|| {
+            Note::usage("this model has no samples").hint("only shipped models have; give --input").error()
+        })?;
+        return sample(shipped, index);
+    }
+    let path = from.input.as_deref().unwrap_or(Path::new("-"));
+    let limits = Limits::default();
+    let bytes = disk::read(path, limits.file)?;
+    tensor_io::read_inputs(&bytes, &specs, &limits).context("the input does not fit the model")
+}
+
+/// One held-out sample.
+pub fn sample(shipped: &Shipped, index: usize) -> Result<Named> {
+    let samples = npz::read(shipped.samples, &Limits::default())?;
+    let count = samples.iter().filter_map(|(_, tensor)| tensor.shape().first()).min().copied().unwrap_or(0);
+    if index >= count {
+        return Err(Note::usage(format!("there is no sample {index}"))
+            .hint(format!("{} has samples 0 to {}", shipped.name, count.saturating_sub(1)))
+            .error());
+    }
+    let row = |(name, tensor): (String, Tensor)| Ok((name, convert::rows(&tensor, index, index + 1)?));
+    samples.into_iter().map(row).collect()
+}
+
+/// The keys of outputs that the file declares as maps.
+fn output_keys(copy: &Copy) -> Named {
+    let name =
+        |id: &hallmark_model::graph::ValueId| copy.graph().values.get(id.0).map(|value| value.name.clone());
+    let keys = copy.graph().output_keys.iter();
+    keys.filter_map(|(id, keys)| Some((name(id)?, keys.as_ref().clone()))).collect()
+}
+
+/// Outputs for people: the answer in words where it is known, then type, shape and the first values.
+fn people(copy: &Copy, sample: Option<usize>, outputs: &Named) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some((shipped, meta)) = copy.shipped.and_then(|shipped| Some((shipped, shipped.meta().ok()?))) {
+        for row in 0..answers(shipped, outputs).len() {
+            if let Some(answer) = answer(shipped, outputs, row) {
+                let truth =
+                    sample.and_then(|index| meta.expected.get(index)).and_then(|c| meta.classes.get(*c));
+                let truth = truth.map(|truth| format!("  (in truth: {truth})")).unwrap_or_default();
+                lines.push(format!("{}: {answer}{truth}", meta.title));
+            }
+        }
+    }
+    for (name, tensor) in outputs {
+        let value = tensor_json::write(tensor);
+        let values: Vec<String> = match value.get("data") {
+            Some(Value::Array(values)) => values.iter().take(SHOWN).map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
+        let more = if tensor.len() > SHOWN { ", .." } else { "" };
+        lines.push(format!(
+            "{name}: {} {:?} [{}{more}]",
+            tensor.dtype().name(),
+            tensor.shape(),
+            values.join(", ")
+        ));
+    }
+    lines
+}
+
+/// For each row, the best class and its score.
+fn answers(shipped: &Shipped, outputs: &Named) -> Vec<(usize, f32)> {
+    let Ok(meta) = shipped.meta() else { return Vec::new() };
+    let scores = outputs.iter().find(|(name, _)| *name == meta.answer);
+    let Some(Data::F32(scores)) = scores.map(|(_, tensor)| tensor.data()) else { return Vec::new() };
+    scores
+        .chunks(meta.classes.len().max(1))
+        .filter_map(|row| {
+            row.iter().copied().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best })
+        })
+        .collect()
+}
+
+/// The answer of a shipped model in words: `benign (98.2 %)`.
+pub fn answer(shipped: &Shipped, outputs: &Named, row: usize) -> Option<String> {
+    let (class, score) = answers(shipped, outputs).get(row).copied()?;
+    Some(format!("{} ({:.1} %)", shipped.meta().ok()?.classes.get(class)?, score * 100.0))
+}

@@ -1,0 +1,181 @@
+//! `hallmark model`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::App;
+use crate::args::ModelCommand;
+use crate::console::table;
+use crate::fault::{Exit, Note};
+use crate::model::{self, Copy};
+use crate::shipped::{SHIPPED, Shipped};
+use crate::tensor_io::{InputSpec, show_dims};
+
+/// Runs `model COMMAND`.
+pub fn run(app: &App, command: ModelCommand) -> Result<Exit> {
+    match command {
+        ModelCommand::Add { file, name } => add(app, &file, name.as_deref()),
+        ModelCommand::List => list(app),
+        ModelCommand::Show { model } => show(app, &model),
+    }
+    .map(|()| Exit::Accepted)
+}
+
+fn add(app: &App, file: &Path, name: Option<&str>) -> Result<()> {
+    if let Some(name) = name.filter(|name| Shipped::named(name).is_some()) {
+        return Err(Note::usage(format!("`{name}` is the name of a shipped model"))
+            .hint("choose another")
+            .error());
+    }
+    let copy = Copy::from_file(file).context("the model was not added")?;
+    let files: Vec<(String, Vec<u8>)> =
+        copy.files.iter().map(|(path, bytes)| (path.clone(), bytes.clone())).collect();
+    let manifest = copy.manifest().to_json();
+    app.home
+        .write()?
+        .add_model(&copy.id(), manifest.as_bytes(), &files, name)
+        .context("the model was not added")?;
+    app.show(
+        || json!({ "id": copy.id().to_string(), "name": name, "files": sizes(&copy) }),
+        || vec![format!("added {}{}", copy.id(), name.map(|name| format!(" as {name}")).unwrap_or_default())],
+    );
+    Ok(())
+}
+
+fn list(app: &App) -> Result<()> {
+    struct Row {
+        id: String,
+        names: Vec<String>,
+        kind: &'static str,
+        title: String,
+        bytes: u64,
+    }
+    let mut rows = Vec::new();
+    for (shipped, copy) in SHIPPED.iter().zip(model::shipped_copies()) {
+        rows.push(Row {
+            id: copy?.id().to_string(),
+            names: vec![shipped.name.to_owned()],
+            kind: "shipped",
+            title: shipped.meta().map(|meta| meta.title).unwrap_or_default(),
+            bytes: shipped.onnx.len() as u64,
+        });
+    }
+    let names = app.home.names()?;
+    for id in app.home.models()? {
+        let names = names.iter().filter(|(_, other)| *other == id).map(|(name, _)| name.clone()).collect();
+        let bytes = folder_size(&app.home.model_folder(&id).join("files"));
+        rows.push(Row { id: id.to_string(), names, kind: "stored", title: String::new(), bytes });
+    }
+    app.show(
+        || {
+            let list = rows.iter().map(|row| {
+                json!({ "id": row.id, "names": row.names, "kind": row.kind, "title": row.title, "bytes": row.bytes })
+            });
+            json!({ "models": list.collect::<Vec<Value>>() })
+        },
+        || {
+            let cells = rows.iter().map(|row| {
+                let id = row.id.chars().take(12).collect();
+                vec![row.names.join(", "), id, row.kind.to_owned(), size(row.bytes), row.title.clone()]
+            });
+            table(&cells.collect::<Vec<_>>())
+        },
+    );
+    Ok(())
+}
+
+fn show(app: &App, which: &str) -> Result<()> {
+    let copy = model::resolve(&app.home, which)?;
+    let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in &copy.graph().nodes {
+        *operators.entry(node.op.name).or_default() += 1;
+    }
+    let mut names: Vec<String> = copy.shipped.iter().map(|shipped| shipped.name.to_owned()).collect();
+    names.extend(app.home.names()?.into_iter().filter(|(_, id)| *id == copy.id()).map(|(name, _)| name));
+    let (inputs, outputs) = (copy.inputs(), copy.outputs());
+    let manifest: Value = serde_json::from_str(&copy.manifest().to_json())?;
+    app.show(
+        || {
+            json!({
+                "id": copy.id().to_string(),
+                "names": names,
+                "inputs": inputs.iter().map(spec_json).collect::<Vec<Value>>(),
+                "outputs": outputs.iter().map(spec_json).collect::<Vec<Value>>(),
+                "operators": operators,
+                "files": sizes(&copy),
+                "manifest": manifest,
+            })
+        },
+        || {
+            let mut rows = vec![vec!["id".to_owned(), copy.id().to_string()]];
+            if !names.is_empty() {
+                rows.push(vec!["names".to_owned(), names.join(", ")]);
+            }
+            for (path, bytes) in &copy.files {
+                rows.push(vec!["file".to_owned(), format!("{path}, {}", size(bytes.len() as u64))]);
+            }
+            for (label, specs) in [("input", &inputs), ("output", &outputs)] {
+                rows.extend(
+                    specs.iter().map(|spec| vec![label.to_owned(), format!("{}: {spec}", spec.name)]),
+                );
+            }
+            let operators: Vec<String> = operators.iter().map(|(name, n)| format!("{n} {name}")).collect();
+            rows.push(vec!["operators".to_owned(), operators.join(", ")]);
+            let mut lines = table(&rows);
+            if let Some(shipped) = copy.shipped {
+                lines.push(String::new());
+                lines.extend(shipped.card.trim_end().lines().map(str::to_owned));
+            }
+            lines
+        },
+    );
+    Ok(())
+}
+
+fn spec_json(spec: &InputSpec) -> Value {
+    json!({
+        "name": spec.name,
+        "dtype": spec.dtype.map(|dtype| dtype.name()),
+        "shape": show_dims(spec.shape.as_deref()),
+    })
+}
+
+fn sizes(copy: &Copy) -> Value {
+    copy.files.iter().map(|(path, bytes)| json!({ "path": path, "bytes": bytes.len() })).collect()
+}
+
+fn folder_size(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => folder_size(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} kB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+impl App {
+    /// A name for the model `id`: shipped, or local.
+    pub fn name_of(&self, id: &hallmark_receipt::Digest) -> Option<String> {
+        let local = self.home.names().ok()?.into_iter().find(|(_, other)| other == id).map(|(name, _)| name);
+        local.or_else(|| {
+            let mut copies = SHIPPED.iter().zip(model::shipped_copies());
+            copies
+                .find(|(_, copy)| copy.as_ref().is_ok_and(|copy| copy.id() == *id))
+                .map(|(s, _)| s.name.to_owned())
+        })
+    }
+}

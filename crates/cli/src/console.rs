@@ -1,0 +1,99 @@
+//! What people and programs see: results on standard output, prose on standard error. Colour comes only to terminals,
+//! never where `NO_COLOR` is set, and never carries a meaning alone.
+
+use std::io::{IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+/// Bold.
+pub const BOLD: Style = Style::new().bold();
+/// Of less interest.
+pub const DIM: Style = Style::new().dimmed();
+/// Good.
+pub const GREEN: Style = AnsiColor::Green.on_default();
+/// Open.
+pub const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// Bad.
+pub const RED: Style = AnsiColor::Red.on_default().bold();
+
+/// `text` in `style`.
+pub fn styled(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// A line of the result. A closed pipe ends the output, not the process with a panic.
+pub fn out(line: &str) {
+    let _ = writeln!(anstream::stdout().lock(), "{line}");
+}
+
+/// A line of prose.
+pub fn note(line: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
+}
+
+/// A result as JSON: on one line, or indented on a terminal.
+pub fn json(value: &Value) {
+    let pretty = std::io::stdout().is_terminal();
+    let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    let _ = writeln!(std::io::stdout().lock(), "{}", text.unwrap_or_default());
+}
+
+/// An error in three parts.
+pub fn error(what: &str, causes: &[String], hint: Option<&str>) {
+    note(&format!("{}: {}", styled(RED, "error"), plain(what)));
+    for cause in causes {
+        note(&format!("  caused by: {}", plain(cause)));
+    }
+    if let Some(hint) = hint {
+        note(&format!("  hint: {}", plain(hint)));
+    }
+}
+
+/// Text from outside without control characters: a file must not write to the terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// A passing message on a terminal, gone when dropped.
+#[derive(Debug)]
+pub struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    /// Shows `text`, if standard error is a terminal.
+    pub fn new(text: &str) -> Self {
+        let shown = std::io::stderr().is_terminal();
+        if shown {
+            let mut stderr = std::io::stderr().lock();
+            let _ = write!(stderr, "\r\x1b[2K{text} ...").and_then(|()| stderr.flush());
+        }
+        Self { shown }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown {
+            let mut stderr = std::io::stderr().lock();
+            let _ = write!(stderr, "\r\x1b[2K").and_then(|()| stderr.flush());
+        }
+    }
+}
+
+/// Columns, each as wide as its widest cell; two spaces between.
+pub fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    rows.iter()
+        .map(|row| {
+            let cells: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{:width$}", plain(cell))).collect();
+            cells.join("  ").trim_end().to_owned()
+        })
+        .collect()
+}

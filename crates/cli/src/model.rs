@@ -1,0 +1,239 @@
+//! Models at hand: what MODEL on the command line stands for.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use hallmark_model::graph::{Graph, ValueId};
+use hallmark_model::manifest::{MODEL_FILE, Manifest, Model};
+use hallmark_model::onnx::{ExternalData, ExternalDataError, Limits, NoExternalData};
+use hallmark_receipt::Digest;
+
+use crate::disk::{self, DiskError};
+use crate::fault::Note;
+use crate::shipped::{SHIPPED, Shipped};
+use crate::store::{Home, MAX_DOCUMENT, StoreError};
+use crate::tensor_io::InputSpec;
+
+/// The most bytes of one model file.
+pub const MAX_FILE: u64 = 1 << 31;
+
+/// A model whose bytes are at hand and hash to its id.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    model: Model,
+    /// Its files by the manifest's names.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// The shipped model that it is, if it is one.
+    pub shipped: Option<&'static Shipped>,
+}
+
+impl Copy {
+    /// A model that is one file.
+    pub fn from_bytes(onnx: &[u8]) -> Result<Self> {
+        let model = Model::load(onnx, &NoExternalData, &Limits::default())?;
+        Ok(Self { model, files: BTreeMap::from([(MODEL_FILE.to_owned(), onnx.to_vec())]), shipped: None })
+    }
+
+    /// A model in a file, with external data in the file's folder.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let onnx = disk::read(path, MAX_FILE)?;
+        let folder = Folder::new(disk::folder_of(path));
+        let model = Model::load(&onnx, &folder, &Limits::default())
+            .with_context(|| format!("{} is refused", path.display()))?;
+        Ok(Self::with_files(model, onnx, folder))
+    }
+
+    /// A model in the home: its manifest hashes to its id, and its files are the manifest's.
+    pub fn from_home(home: &Home, id: &Digest) -> Result<Self> {
+        let root = home.model_folder(id);
+        let damaged = |why| StoreError::Damaged { path: root.clone(), why };
+        let manifest = disk::read(&root.join("manifest.json"), MAX_DOCUMENT)?;
+        let manifest = Manifest::parse(&manifest).context(damaged("its manifest is none"))?;
+        if manifest.id() != *id {
+            return Err(damaged("its manifest has another id").into());
+        }
+        let files = root.join("files");
+        let onnx = disk::read(&files.join(MODEL_FILE), MAX_FILE)?;
+        let folder = Folder::new(&files);
+        let model = Model::open(&manifest, &onnx, &folder, &Limits::default());
+        let model = model.context(damaged("its files are not those of its manifest"))?;
+        Ok(Self::with_files(model, onnx, folder))
+    }
+
+    fn with_files(model: Model, onnx: Vec<u8>, folder: Folder) -> Self {
+        let mut files = folder.files.into_inner();
+        files.retain(|name, _| model.manifest().files.iter().any(|file| file.name == *name));
+        files.insert(MODEL_FILE.to_owned(), onnx);
+        Self { model, files, shipped: None }
+    }
+
+    /// The model's id.
+    pub fn id(&self) -> Digest {
+        self.model.id()
+    }
+
+    /// What the model is.
+    pub fn manifest(&self) -> &Manifest {
+        self.model.manifest()
+    }
+
+    /// What it computes.
+    pub fn graph(&self) -> &Arc<Graph> {
+        self.model.graph()
+    }
+
+    /// Its graph without the weights, as a bundle carries it.
+    pub fn skeleton(&self) -> Vec<u8> {
+        self.model.skeleton().encode()
+    }
+
+    /// What the model takes.
+    pub fn inputs(&self) -> Vec<InputSpec> {
+        self.graph().inputs.iter().map(|id| self.spec(*id)).collect()
+    }
+
+    /// What the model gives.
+    pub fn outputs(&self) -> Vec<InputSpec> {
+        self.graph().outputs.iter().map(|id| self.spec(*id)).collect()
+    }
+
+    fn spec(&self, id: ValueId) -> InputSpec {
+        let value = self.graph().values.get(id.0).cloned().unwrap_or_default();
+        InputSpec { name: value.name, dtype: value.info.dtype, shape: value.info.shape }
+    }
+}
+
+/// The shipped models' ids, in their table's order.
+pub fn shipped_copies() -> impl Iterator<Item = Result<Copy>> {
+    SHIPPED.iter().map(shipped_copy)
+}
+
+/// A shipped model.
+pub fn shipped_copy(shipped: &'static Shipped) -> Result<Copy> {
+    let copy = Copy::from_bytes(shipped.onnx).with_context(|| format!("shipped model {}", shipped.name))?;
+    Ok(Copy { shipped: Some(shipped), ..copy })
+}
+
+/// The copy with this id, shipped or in the home.
+pub fn by_id(home: &Home, id: &Digest) -> Result<Option<Copy>> {
+    if home.model_folder(id).is_dir() {
+        return Copy::from_home(home, id).map(Some);
+    }
+    for copy in shipped_copies() {
+        let copy = copy?;
+        if copy.id() == *id {
+            return Ok(Some(copy));
+        }
+    }
+    Ok(None)
+}
+
+/// What MODEL stands for: a shipped name, a local name, an id or the start of one, or a file.
+pub fn resolve(home: &Home, text: &str) -> Result<Copy> {
+    let path = Path::new(text);
+    let is_path = text.contains(['/', std::path::MAIN_SEPARATOR]) || text.ends_with(".onnx");
+    if !is_path {
+        if let Some(shipped) = Shipped::named(text) {
+            return shipped_copy(shipped);
+        }
+        if let Some(id) = home.id_of(text)? {
+            return with_shipped(Copy::from_home(home, &id)?);
+        }
+        if let Some(copy) = by_prefix(home, text)? {
+            return with_shipped(copy);
+        }
+    }
+    if is_path || path.exists() {
+        return with_shipped(Copy::from_file(path)?);
+    }
+    let mut known: Vec<String> = SHIPPED.iter().map(|model| model.name.to_owned()).collect();
+    known.extend(home.names()?.into_iter().map(|(name, _)| name));
+    Err(Note::usage(format!("there is no model `{text}`"))
+        .hint(format!("there are {}, and files; `hallmark model list` shows more", known.join(", ")))
+        .error())
+}
+
+fn with_shipped(copy: Copy) -> Result<Copy> {
+    for shipped in SHIPPED {
+        if copy.files.len() == 1 && copy.files.get(MODEL_FILE).is_some_and(|bytes| bytes == shipped.onnx) {
+            return Ok(Copy { shipped: Some(shipped), ..copy });
+        }
+    }
+    Ok(copy)
+}
+
+fn by_prefix(home: &Home, text: &str) -> Result<Option<Copy>> {
+    if text.len() < 4
+        || text.len() > 64
+        || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    {
+        return Ok(None);
+    }
+    let mut ids = home.models()?;
+    for copy in shipped_copies() {
+        ids.push(copy?.id());
+    }
+    ids.sort();
+    ids.dedup();
+    ids.retain(|id| id.to_string().starts_with(text));
+    match ids.as_slice() {
+        [] => Ok(None),
+        [id] => by_id(home, id),
+        many => Err(Note::usage(format!("{} models start with {text}", many.len()))
+            .hint("give more digits")
+            .error()),
+    }
+}
+
+/// External data in the model's folder. Each file is read once and whole, so that what is imported is what is hashed.
+struct Folder {
+    root: PathBuf,
+    files: RefCell<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Folder {
+    fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), files: RefCell::default() }
+    }
+
+    fn ensure(&self, path: &str) -> Result<(), ExternalDataError> {
+        if !self.files.borrow().contains_key(path) {
+            let bytes = self.load(path)?;
+            self.files.borrow_mut().insert(path.to_owned(), bytes);
+        }
+        Ok(())
+    }
+
+    fn load(&self, path: &str) -> Result<Vec<u8>, ExternalDataError> {
+        let unreadable = |why: &dyn std::fmt::Display| ExternalDataError::Unreadable { why: why.to_string() };
+        let missing = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => ExternalDataError::Missing,
+            _ => unreadable(&error),
+        };
+        let root = self.root.canonicalize().map_err(missing)?;
+        // Links are followed to their end: what counts is where the bytes are.
+        let file = self.root.join(path).canonicalize().map_err(missing)?;
+        if !file.starts_with(&root) {
+            return Err(ExternalDataError::Escapes);
+        }
+        disk::read(&file, MAX_FILE).map_err(|error| match error {
+            DiskError::Missing { .. } => ExternalDataError::Missing,
+            other => unreadable(&other),
+        })
+    }
+}
+
+impl ExternalData for Folder {
+    fn read(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, ExternalDataError> {
+        self.ensure(path)?;
+        ExternalData::read(&*self.files.borrow(), path, offset, length)
+    }
+
+    fn size(&self, path: &str) -> Result<u64, ExternalDataError> {
+        self.ensure(path)?;
+        ExternalData::size(&*self.files.borrow(), path)
+    }
+}
