@@ -10,6 +10,9 @@ use crate::ops::{Domain, EvalCx, InferCx, OpError};
 
 /// Elements of the largest constant that is computed ahead of the run.
 pub const FOLD_ELEMENTS: usize = 4096;
+/// Work that computing ahead may take in one graph: the sum, over such nodes, of elements in times elements out. After
+/// that, shapes that depend on more of it stay open.
+const FOLD_WORK: usize = 1 << 30;
 
 /// Why types cannot be given to a graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -58,6 +61,8 @@ pub struct Known {
     pub types: Vec<TypeInfo>,
     /// Values that do not depend on the inputs: constants, and small results computed from constants.
     pub constants: Vec<Option<Arc<Tensor>>>,
+    /// What is left of [`FOLD_WORK`].
+    work: usize,
 }
 
 /// Infers the type of every value of a top-level `graph` and its subgraphs from its inputs' declared types and writes them
@@ -90,6 +95,9 @@ fn fill(
 
 /// Types inside a node's subgraphs, from what is known where the node stands.
 fn fill_subgraphs(node: &mut Node, known: &Known, limit: usize) -> Result<(), InferError> {
+    if !node.attrs.0.values().any(|attr| matches!(attr, Attr::Graph(_))) {
+        return Ok(());
+    }
     let of = |id: &Option<ValueId>| id.and_then(|id| known.types.get(id.0)).cloned().unwrap_or_default();
     let declared: Vec<_> = node.inputs.iter().take(node.declared_inputs).map(of).collect();
     let mut captured = node.inputs.iter().skip(node.declared_inputs);
@@ -158,6 +166,7 @@ impl Known {
         let mut known = Self {
             types: vec![TypeInfo::default(); graph.values.len()],
             constants: vec![None; graph.values.len()],
+            work: FOLD_WORK,
         };
         for ((id, info), value) in graph.inputs.iter().chain(&graph.captures).zip(inputs).zip(values) {
             known.set(*id, info.clone(), value.clone());
@@ -189,7 +198,7 @@ impl Known {
         check_types(node, &types).map_err(fail)?;
         let outputs =
             (node.op.infer)(&InferCx { node, types: &types, constants: &constants }).map_err(fail)?;
-        let values = fold(node, &types, &constants, &outputs);
+        let values = fold(node, &types, &constants, &outputs, &mut self.work);
         for (index, id) in node.outputs.iter().enumerate() {
             let Some(id) = id else { continue };
             let value = values.get(index).cloned();
@@ -228,6 +237,7 @@ fn fold(
     types: &[Option<TypeInfo>],
     constants: &[Option<Arc<Tensor>>],
     outputs: &[TypeInfo],
+    work: &mut usize,
 ) -> Vec<Arc<Tensor>> {
     if let Some(tensor) = shape_of(node, types) {
         return vec![Arc::new(tensor)];
@@ -242,6 +252,12 @@ fn fold(
     if node.attrs.0.values().any(|attr| matches!(attr, Attr::Graph(_))) {
         return Vec::new();
     }
+    let read: usize = constants.iter().flatten().map(|tensor| tensor.len()).sum();
+    let made: usize = outputs.iter().filter_map(elements).sum();
+    let Some(left) = work.checked_sub(read.saturating_add(1).saturating_mul(made.saturating_add(1))) else {
+        return Vec::new();
+    };
+    *work = left;
     let inputs: Vec<_> = constants.iter().map(Option::as_deref).collect();
     let budget = FOLD_ELEMENTS * 64;
     let result = (node.op.eval)(&EvalCx { node, inputs: &inputs, budget }).unwrap_or_default();

@@ -161,16 +161,12 @@ impl Skeleton {
                 *count.entry(name.as_str()).or_insert(0_usize) += 1;
             }
         }
-        let mut symbols: Vec<&str> = Vec::new();
-        let mut axis = |dim: &'_ _| match dim {
-            Dim::Known(n) => Axis::Fixed(*n),
+        let mut symbols: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut axis = |dim| match dim {
+            &Dim::Known(n) => Axis::Fixed(n),
             Dim::Symbol(name) if count.get(name.as_str()).is_some_and(|n| *n > 1) => {
-                let known = symbols.iter().position(|other| other == name);
-                Axis::Shared(known.unwrap_or_else(|| {
-                    let name = count.get_key_value(name.as_str()).map_or("", |(name, _)| *name);
-                    symbols.push(name);
-                    symbols.len() - 1
-                }))
+                let next = symbols.len();
+                Axis::Shared(*symbols.entry(name).or_insert(next))
             }
             Dim::Symbol(_) | Dim::Unknown => Axis::Open,
         };
@@ -180,7 +176,7 @@ impl Skeleton {
             inputs.push(Input {
                 name: value.name.clone(),
                 dtype: value.info.dtype.ok_or(SkeletonError::InputType)?,
-                shape: value.info.shape.as_ref().map(|dims| dims.iter().map(&mut axis).collect()),
+                shape: value.info.shape.as_ref().map(|dims: &Vec<Dim>| dims.iter().map(&mut axis).collect()),
             });
         }
         let name = |id: &ValueId| graph.values.get(id.0).map(|value| value.name.clone());

@@ -1,7 +1,7 @@
 //! The canonical form of a graph (`spec/model.md` §2): only what the outputs need, in an order that follows from the
 //! outputs alone, without nodes that only rename.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hallmark_receipt::Tensor;
@@ -132,15 +132,15 @@ fn separate_outputs(
     alias: &mut Vec<Id>,
     identity_version: u32,
 ) -> Result<(), ImportError> {
-    let mut taken = HashMap::new();
+    let (mut taken, mut names) = (HashSet::new(), HashSet::new());
     for index in 0..loose.outputs.len() {
         let (name, id) = loose.outputs[index].clone();
-        if loose.outputs[..index].iter().any(|(other, _)| *other == name) {
+        if !names.insert(name.clone()) {
             return Err(ImportError::DuplicateName { name });
         }
         let source = alias[id];
         let computed = matches!(loose.values[source].def, Def::Node);
-        if computed && taken.insert(source, ()).is_none() {
+        if computed && taken.insert(source) {
             loose.outputs[index].1 = source;
             loose.values[source].name = name;
             continue;

@@ -27,6 +27,9 @@ pub(super) struct Lowered {
     pub identity_version: u32,
 }
 
+/// Characters of a node's name that messages show.
+const LABEL: usize = 120;
+
 /// Opset versions by domain, as declared; `ai.onnx` is written as the empty domain.
 type Opsets = BTreeMap<String, i64>;
 /// (domain, name, overload).
@@ -145,6 +148,10 @@ fn functions(protos: Vec<proto::Function>) -> Result<HashMap<FunctionKey, Rc<Fun
         // A body for an operator that ONNX itself defines could give it another meaning.
         let shadows = standard_domain(&domain).is_some_and(|d| !schema::versions(d, &proto.name).is_empty());
         let name = proto.name.clone();
+        let mut inputs = BTreeSet::new();
+        if let Some(input) = proto.input.iter().find(|input| !inputs.insert(input.as_str())) {
+            return Err(ImportError::DuplicateName { name: input.clone() });
+        }
         let function =
             Function { opsets: Rc::new(opsets(&proto.opset_import)?), size: proto.encoded_len(), proto };
         if functions.insert(key, Rc::new(function)).is_some() || shadows {
@@ -404,13 +411,8 @@ impl Lowering<'_> {
                 return Err(ImportError::Unnamed { role: "function input", index });
             }
             let given = inputs.get(index).copied().flatten();
-            let names = self.envs.last_mut().map(|env| &mut env.names);
-            let fresh = match (names, given) {
-                (Some(names), Some(id)) => names.insert(name.clone(), id).is_none(),
-                _ => true,
-            };
-            if !fresh || proto.input.iter().take(index).any(|other| other == name) {
-                return Err(ImportError::DuplicateName { name: name.clone() });
+            if let (Some(env), Some(id)) = (self.envs.last_mut(), given) {
+                env.names.insert(name.clone(), id);
             }
         }
         self.calls.push(key);
@@ -560,13 +562,17 @@ impl Lowering<'_> {
     }
 }
 
-/// A node's name for messages.
+/// A node's name for messages, cut short: it is repeated in front of every node that a function call brings.
 fn label(node: &proto::Node) -> String {
     match (node.name.as_str(), node.output.first()) {
-        ("", Some(output)) => format!("{}({output})", node.op_type),
-        ("", None) => node.op_type.clone(),
-        (name, _) => name.to_owned(),
+        ("", Some(output)) => format!("{}({})", short(&node.op_type), short(output)),
+        ("", None) => short(&node.op_type).to_owned(),
+        (name, _) => short(name).to_owned(),
     }
+}
+
+fn short(name: &str) -> &str {
+    name.char_indices().nth(LABEL).map_or(name, |(end, _)| &name[..end])
 }
 
 fn shown(domain: &str) -> String {

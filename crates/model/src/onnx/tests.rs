@@ -523,3 +523,10 @@ fn shapes_computed_from_known_shapes_are_known() {
     assert_eq!(y.info.shape, Some(vec![Dim::Known(4), Dim::Known(2)]));
     assert_eq!(graph.nodes.len(), 3, "the nodes stay");
 }
+
+#[test]
+fn long_names_are_cut_in_messages() {
+    let long = proto::Node { name: "ü".repeat(5000), ..node("Relu", &["nothing"], &["y"]) };
+    let ImportError::UndefinedInput { node, .. } = one(long) else { panic!("another error") };
+    assert_eq!(node, "ü".repeat(120));
+}
