@@ -134,6 +134,25 @@ pub enum RunError {
     },
 }
 
+impl RunError {
+    /// Whether it was this machine or this build that stopped the run - a limit that the caller set, a feature outside this
+    /// version - and not the model on these inputs: elsewhere the same run may end.
+    pub fn is_local(&self) -> bool {
+        fn local(error: &OpError) -> bool {
+            match error {
+                OpError::Budget { .. } | OpError::Unsupported { .. } => true,
+                OpError::Subgraph { source, .. } => local(source),
+                _ => false,
+            }
+        }
+        match self {
+            Self::Memory { .. } | Self::Time { .. } => true,
+            Self::Node { source, .. } => local(source),
+            _ => false,
+        }
+    }
+}
+
 /// Why a kernel stopped; the executor adds the node.
 #[derive(Debug)]
 pub(crate) enum Stop {

@@ -75,8 +75,10 @@ where
             })
             .collect::<Result<Vec<Tensor>, _>>()?;
         let program = Program::compile(Arc::clone(&copy.graph), self.options.clone())
-            .map_err(|error| refuse(&error))?;
-        let outputs = program.run(&ordered).map_err(|error| refuse(&error))?;
+            .map_err(|error| ReplayError::Unavailable(error.to_string()))?;
+        let outputs = program.run(&ordered).map_err(|error| {
+            if error.is_local() { ReplayError::Unavailable(error.to_string()) } else { refuse(&error) }
+        })?;
         Ok(copy.graph.outputs.iter().map(|id| name_of(id).to_owned()).zip(outputs).collect())
     }
 }

@@ -150,6 +150,9 @@ fn replay_takes_inputs_by_name_and_refuses_the_rest() {
     for inputs in [vec![], vec![x.clone(), x.clone()], vec![("z".to_owned(), rows(1))]] {
         assert!(matches!(replayer.replay(&id, &inputs), Err(ReplayError::Execution(_))));
     }
+    // A budget of the verifier's own says nothing about the model.
+    let small = EngineReplayer::new(lookup(1), Options { memory_limit: 8, ..Options::default() });
+    assert!(matches!(small.replay(&id, std::slice::from_ref(&x)), Err(ReplayError::Unavailable(_))));
     let later = EngineReplayer::new(lookup(2), Options::default());
     assert_eq!(later.replay(&id, &[x]), Err(ReplayError::NumericVersion { claimed: 2 }));
 }
