@@ -152,17 +152,22 @@ def measure(ours, name, shape, runs, threads):
     got = np.array([float(v) for v in ours.ask("out").split()], np.float32)
     if np.abs(got - expected).max() > 1e-4 * max(1, np.abs(expected).max()):
         sys.exit(f"bench: {name}: answers differ by {np.abs(got - expected).max()}")
-    a, b = [], []
-    for turn in range(12):
-        time.sleep(0.02)  # The other side's threads stop spinning.
-        mine = ours.times(max(runs // 10, 2))
-        their = []
-        for _ in range(max(runs // 10, 2)):
+    def their_times(n):
+        times = []
+        for _ in range(n):
             start = time.perf_counter_ns()
             theirs.run(None, {"x": x})
-            their.append(time.perf_counter_ns() - start)
-        if turn > 1:
-            a, b = a + mine, b + their
+            times.append(time.perf_counter_ns() - start)
+        return times
+
+    a, b = [], []
+    for turn in range(8):
+        # Whose turn comes first alternates; before each the other side's threads get time to stop spinning, and the first third of
+        # each block of runs, with its cold caches and sleeping threads, does not count.
+        sides = [(ours.times, a), (their_times, b)]
+        for run, into in sides if turn % 2 else reversed(sides):
+            time.sleep(0.05)
+            into += run(runs)[runs // 3 :]
     return np.median(a), np.median(b)
 
 

@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
-/// Looks at the gate this many times before a thread parks: some tens of microseconds, the usual pause between two operators.
-const SPINS: usize = 2_000;
+/// Looks at the gate this many times before a thread parks: some hundreds of microseconds, more than the usual pause between two operators.
+const SPINS: usize = 20_000;
 
 /// The gate's lowest bits count the workers inside; above them one bit tells that it is open; above it, the job's number.
 const OPEN: usize = 1 << 12;
