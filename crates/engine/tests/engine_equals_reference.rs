@@ -8,19 +8,11 @@ use hallmark_model::graph::Attr;
 const OPSET: u32 = 17;
 
 fn one(op: &str, opset: u32, attrs: &[(&str, Attr)], inputs: &[hallmark_receipt::Tensor]) {
-    if !have(&[op]) {
-        return;
-    }
     let mut b = Build::default();
     let ids: Vec<_> = inputs.iter().map(|t| b.input(t.clone())).collect();
     let out = b.node(op, opset, attrs, &ids);
     let shapes: Vec<_> = inputs.iter().map(|t| t.shape().to_vec()).collect();
     check(b.output(out), &format!("{op} {attrs:?} {shapes:?}"));
-}
-
-/// Whether the operators exist; a build without one has nothing to compare.
-fn have(ops: &[&str]) -> bool {
-    ops.iter().all(|op| hallmark_model::ops::find(hallmark_model::ops::Domain::Onnx, op).is_some())
 }
 
 #[test]
@@ -124,7 +116,7 @@ fn reductions() {
         ] {
             for keep in [0, 1] {
                 let attrs = [("axes", Attr::Ints(axes.to_vec())), ("keepdims", Attr::Int(keep))];
-                if op == "ReduceSum" && have(&[op]) {
+                if op == "ReduceSum" {
                     let mut b = Build::default();
                     let x = b.input(seed.special(shape));
                     let axes = b.ints(axes);
@@ -164,9 +156,6 @@ fn layout() {
     for axis in [0, 1, 2, -1, 3, 4] {
         one("Flatten", OPSET, &[("axis", Attr::Int(axis))], &[seed.special(&[2, 3, 4])]);
     }
-    if !have(&["Reshape", "Squeeze", "Unsqueeze"]) {
-        return;
-    }
     for shape in [&[6, 4][..], &[-1], &[0, -1], &[2, 0, 2, -1], &[5, -1], &[0, 0, 0, 1], &[-1, -1], &[-2, 3]]
     {
         let mut b = Build::default();
@@ -189,9 +178,6 @@ fn layout() {
 /// GELU and LayerNormalization as PyTorch writes them out, residuals around them, values that live on.
 #[test]
 fn fused() {
-    if !have(&["ReduceMean"]) {
-        return;
-    }
     let mut seed = Seed(6);
     for (rows, width) in [(3, 40), (2, 1030), (220, 512)] {
         for special in [false, true] {
