@@ -9,7 +9,10 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// The table: crate -> the crates that it may depend on.
 fn table(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let cells = |line: &str| -> Vec<String> { line.split('|').map(|cell| cell.trim().to_owned()).collect() };
-    let rows: Vec<Vec<String>> = text.lines().filter(|line| line.starts_with("| `")).map(cells).collect();
+    // The first table of the page; others have rows that look alike.
+    let lines =
+        text.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with('|'));
+    let rows: Vec<Vec<String>> = lines.map(cells).collect();
     let names: BTreeSet<String> = rows.iter().map(|row| row[1].trim_matches('`').to_owned()).collect();
     let allowed = |name: &str, cell: &str| match cell {
         "-" => BTreeSet::new(),
