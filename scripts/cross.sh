@@ -21,6 +21,15 @@ build() {
   local target=$1
   shift
   if has "$target"; then
+    # Another architecture needs its linker, which Debian calls by the target's name without the vendor.
+    local gcc=${target/gc-unknown/}
+    gcc=${gcc/-unknown/}-gcc
+    if [[ $target = *-linux-gnu && $target != "$(uname -m)"-* ]]; then
+      command -v "$gcc" >/dev/null || apt-get install -y -qq "gcc-${gcc%-gcc}" >/dev/null 2>&1 ||
+        { say "$target: needs the linker $gcc"; exit 1; }
+      local name=${target^^}
+      export "CARGO_TARGET_${name//-/_}_LINKER=$gcc"
+    fi
     cargo build --release --quiet --locked --target "$target" "$@"
     dir=$out/$target/release
   elif [[ -x $toolchain ]]; then
