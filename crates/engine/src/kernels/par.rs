@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::program::Exec;
 
 /// The least work for one thread, in units of `cost` (about an eighth of a nanosecond): below it, waking a thread costs more.
-const WORTH: usize = 80_000;
+const WORTH: usize = 16_000;
 
 /// Calls `work(start, chunk)` for chunks of `out` that are multiples of `grain` elements long (but for the last), at the same time
 /// on several threads where `out.len() * cost` is worth it.
