@@ -93,6 +93,7 @@ fn known(name: &str) -> &'static [u32] {
     match name {
         "exp" => &[0xbbf0_edf1],
         "exp2" => &[0x3b42_9d37, 0xbcf3_a937],
+        "erf" => &[0x3940_ead6, 0xb940_ead6],
         "log" => &[0x3c41_3d3a, 0x4117_8feb, 0x4c5d_65a5, 0x65d8_90d3, 0x6f31_a8ec],
         "log10" => &[0x0efe_ee7a],
         "log1p" => &[

@@ -116,9 +116,10 @@ pub fn tanh(x: f32) -> f32 {
 /// The error function: 1 from |x| = 3.92 on.
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
-    let x = clamp(f64::from(x), -3.93, 3.93);
-    let z = x * x;
-    narrow(x * (polynomial(&c::ERF_P, z) / polynomial(&c::ERF_Q, z)))
+    let wide = clamp(f64::from(x), -3.93, 3.93);
+    let z = wide * wide;
+    let y = narrow(wide * (polynomial(&c::ERF_P, z) / polynomial(&c::ERF_Q, z)));
+    corrected(x, y, &[0x3940_ead6, 0xb940_ead6], &[])
 }
 
 /// `(k, f)` with `x = 2^k (1 + f)` and `1 + f` in [1/sqrt(2), sqrt(2)), for a positive normal `x`.
