@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hallmark_model::graph::{Dim, Graph, Node};
+use hallmark_model::graph::{self, Dim, Graph, Node};
 use hallmark_model::ops::OpError;
 use hallmark_receipt::{DType, TensorError};
 
@@ -63,7 +63,7 @@ pub enum RunError {
         got: DType,
     },
     /// An input's shape does not fit the declared one.
-    #[error("input `{name}` takes shape {}, got {got:?}", show_dims(expected))]
+    #[error("input `{name}` takes shape {}, got {got:?}", graph::show(expected))]
     InputShape {
         /// The input's name.
         name: String,
@@ -225,16 +225,4 @@ pub(crate) fn check_graph(graph: &Graph) -> Result<(), CompileError> {
         return Err(malformed("an output is never defined", ""));
     }
     Ok(())
-}
-
-fn show_dims(dims: &[Dim]) -> String {
-    let each: Vec<String> = dims
-        .iter()
-        .map(|dim| match dim {
-            Dim::Known(n) => n.to_string(),
-            Dim::Symbol(name) => name.clone(),
-            Dim::Unknown => "?".to_owned(),
-        })
-        .collect();
-    format!("[{}]", each.join(", "))
 }

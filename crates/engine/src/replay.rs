@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hallmark_model::graph::Graph;
+use hallmark_receipt::json::Object;
 use hallmark_receipt::{Digest, Tensor};
 use hallmark_verdict::{ReplayError, Replayer};
 
@@ -48,7 +49,12 @@ where
         &self,
         model: &Digest,
         inputs: &[(String, Tensor)],
+        parameters: &Object,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
+        // A graph has no parameters.
+        if !parameters.is_empty() {
+            return Err(ReplayError::Parameters);
+        }
         let copy = (self.lookup)(model)?.ok_or(ReplayError::ModelAbsent(*model))?;
         if copy.numeric_version != NUMERIC_VERSION {
             return Err(ReplayError::NumericVersion { claimed: copy.numeric_version });

@@ -31,7 +31,8 @@ const WORKERS: usize = OPEN - 1;
 
 /// A fixed number of threads: the caller's own and the workers', which live as long as the pool.
 ///
-/// What a part computes must not depend on which thread takes it: parts go to whoever is free.
+/// What a part computes must not depend on which thread takes it. Each thread begins with its own run of neighbouring parts, the
+/// same in every job, so that it finds in its caches what it wrote in the job before; then it helps those that are behind.
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
@@ -42,8 +43,8 @@ pub struct Pool {
 struct Shared {
     /// Job number, open bit, workers inside.
     gate: AtomicUsize,
-    /// The next part that nobody has taken.
-    next: AtomicUsize,
+    /// For each thread, how many parts of its run are taken.
+    taken: Box<[Taken]>,
     /// The job behind the gate. Written while the gate is closed and empty, read by workers inside.
     job: UnsafeCell<Job>,
     /// The first panic of a worker.
@@ -54,6 +55,11 @@ struct Shared {
     ended: Mutex<bool>,
     wake: Condvar,
 }
+
+/// A counter in a cache line of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Taken(AtomicUsize);
 
 #[derive(Clone, Copy)]
 struct Job {
@@ -72,22 +78,22 @@ impl Pool {
     /// A pool of `threads` threads, the caller's included: 1 starts none. WebAssembly always has 1. Where the system refuses
     /// a thread, the pool has fewer.
     pub fn new(threads: usize) -> Self {
+        let threads = if cfg!(target_family = "wasm") { 1 } else { threads.clamp(1, WORKERS) };
         let shared = Arc::new(Shared {
             gate: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
+            taken: std::iter::repeat_with(Taken::default).take(threads).collect(),
             job: UnsafeCell::new(Job { parts: 0, work: &|_| () }),
             panic: Mutex::new(None),
             sleepers: AtomicUsize::new(0),
             ended: Mutex::new(false),
             wake: Condvar::new(),
         });
-        let threads = if cfg!(target_family = "wasm") { 1 } else { threads.clamp(1, WORKERS) };
         let workers = (1..threads)
             .map_while(|index| {
                 let shared = Arc::clone(&shared);
                 std::thread::Builder::new()
                     .name(format!("hallmark-{index}"))
-                    .spawn(move || shared.worker())
+                    .spawn(move || shared.worker(index))
                     .ok()
             })
             .collect();
@@ -119,9 +125,9 @@ impl Pool {
             unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(work) };
         // SAFETY: the gate is closed and empty (the previous holder of `running` waited for that), so nobody reads.
         unsafe { *shared.job.get() = Job { parts, work } };
-        shared.next.store(0, Ordering::Relaxed);
+        shared.taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
         shared.open();
-        let mine = catch_unwind(AssertUnwindSafe(|| shared.take_parts(parts, work)));
+        let mine = catch_unwind(AssertUnwindSafe(|| shared.take_parts(0, parts, work)));
         shared.close();
         let theirs = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = mine.err().or(theirs) {
@@ -191,19 +197,19 @@ impl Shared {
         }
     }
 
-    /// Runs parts until none is left.
-    fn take_parts(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) {
-        loop {
-            let part = self.next.fetch_add(1, Ordering::Relaxed);
-            if part >= parts {
-                return;
+    /// Runs parts until none is left: those of `thread`'s own run, then those of the threads after it.
+    fn take_parts(&self, thread: usize, parts: usize, work: &(dyn Fn(usize) + Sync)) {
+        let threads = self.taken.len();
+        for owner in (thread..threads).chain(0..thread) {
+            let run = parts * owner / threads..parts * (owner + 1) / threads;
+            while let Some(part) = run.clone().nth(self.taken[owner].0.fetch_add(1, Ordering::Relaxed)) {
+                work(part);
             }
-            work(part);
         }
     }
 
-    /// A worker's life.
-    fn worker(&self) {
+    /// The life of worker `index`.
+    fn worker(&self, index: usize) {
         let _mode = KeepSubnormals::begin();
         let mut done = usize::MAX;
         let mut spins = 0;
@@ -216,7 +222,7 @@ impl Shared {
                     // SAFETY: this worker is counted inside; the job stays until it leaves.
                     let job = unsafe { *self.job.get() };
                     if let Err(panic) =
-                        catch_unwind(AssertUnwindSafe(|| self.take_parts(job.parts, job.work)))
+                        catch_unwind(AssertUnwindSafe(|| self.take_parts(index, job.parts, job.work)))
                     {
                         self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
                     }

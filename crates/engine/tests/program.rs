@@ -6,6 +6,7 @@ use std::time::Duration;
 use hallmark_engine::{CompileError, EngineReplayer, Isa, LocalModel, Options, Program, RunError};
 use hallmark_model::graph::{Attrs, Dim, Graph, Node, TypeInfo, Value, ValueId};
 use hallmark_model::ops::{self, Domain};
+use hallmark_receipt::json::{Object, object};
 use hallmark_receipt::{DType, Digest, Tensor};
 use hallmark_verdict::{ReplayError, Replayer};
 
@@ -144,16 +145,20 @@ fn replay_takes_inputs_by_name_and_refuses_the_rest() {
     };
     let replayer = EngineReplayer::new(lookup(1), Options::default());
     let x = ("x".to_owned(), rows(2));
-    let outputs = replayer.replay(&id, std::slice::from_ref(&x)).unwrap();
+    let none = Object::new();
+    let outputs = replayer.replay(&id, std::slice::from_ref(&x), &none).unwrap();
     assert_eq!(outputs[0].0, "y");
     let other = Digest::of(&[b"other"]);
-    assert_eq!(replayer.replay(&other, &[]), Err(ReplayError::ModelAbsent(other)));
+    assert_eq!(replayer.replay(&other, &[], &none), Err(ReplayError::ModelAbsent(other)));
     for inputs in [vec![], vec![x.clone(), x.clone()], vec![("z".to_owned(), rows(1))]] {
-        assert!(matches!(replayer.replay(&id, &inputs), Err(ReplayError::Execution(_))));
+        assert!(matches!(replayer.replay(&id, &inputs, &none), Err(ReplayError::Execution(_))));
     }
+    let sampled = object([("temperature", "0.7".into())]);
+    let sampled = replayer.replay(&id, std::slice::from_ref(&x), &sampled);
+    assert_eq!(sampled, Err(ReplayError::Parameters));
     // A budget of the verifier's own says nothing about the model.
     let small = EngineReplayer::new(lookup(1), Options { memory_limit: 8, ..Options::default() });
-    assert!(matches!(small.replay(&id, std::slice::from_ref(&x)), Err(ReplayError::Unavailable(_))));
+    assert!(matches!(small.replay(&id, std::slice::from_ref(&x), &none), Err(ReplayError::Unavailable(_))));
     let later = EngineReplayer::new(lookup(2), Options::default());
-    assert_eq!(later.replay(&id, &[x]), Err(ReplayError::NumericVersion { claimed: 2 }));
+    assert_eq!(later.replay(&id, &[x], &none), Err(ReplayError::NumericVersion { claimed: 2 }));
 }

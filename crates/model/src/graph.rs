@@ -144,8 +144,8 @@ impl Graph {
     }
 }
 
-/// `[2, N, ?]`.
-pub(crate) fn show(shape: &[Dim]) -> String {
+/// Dimensions as people read them: `[2, N, ?]`.
+pub fn show(shape: &[Dim]) -> String {
     let dims: Vec<_> = shape
         .iter()
         .map(|dim| match dim {

@@ -18,6 +18,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+use hallmark_receipt::json::Object;
 use hallmark_receipt::{Digest, Tensor};
 
 pub mod check;
@@ -34,13 +35,14 @@ pub use policy::{Policy, PolicyError};
 ///
 /// Implemented by `hallmark-engine`; the judge itself runs nothing.
 pub trait Replayer {
-    /// Runs the model whose manifest digest is `model` on `inputs` (by input name) and returns its outputs (by output
-    /// name), in the model's order. The bytes of the model must be the *verifier's own copy*: the implementation
-    /// checks that they hash to `model`.
+    /// Runs the model whose manifest digest is `model` on `inputs` (by input name) with the claim's `parameters`, and returns
+    /// its outputs (by output name), in the model's order. The bytes of the model must be the *verifier's own copy*: the
+    /// implementation checks that they hash to `model`. It refuses parameters that it does not know in full.
     fn replay(
         &self,
         model: &Digest,
         inputs: &[(String, Tensor)],
+        parameters: &Object,
     ) -> Result<Vec<(String, Tensor)>, ReplayError>;
 }
 
@@ -57,6 +59,9 @@ pub enum ReplayError {
         /// The version that the manifest names.
         claimed: u32,
     },
+    /// The run had parameters that this verifier does not know how to run with.
+    #[error("the run has parameters that a re-run does not cover yet")]
+    Parameters,
     /// The verifier could not make the run, for a reason of its own: a budget, an unreadable or damaged copy. The check is then
     /// not made.
     #[error("the run could not be made here: {0}")]

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use hallmark_model::graph::Dim;
+use hallmark_model::graph::{self, Dim};
 use hallmark_receipt::{DType, Tensor};
 
 pub mod convert;
@@ -60,16 +60,7 @@ impl fmt::Display for InputSpec {
 
 /// `[batch, 1, 8, 8]`; `[..]` where the rank is open.
 pub fn show_dims(shape: Option<&[Dim]>) -> String {
-    let Some(dims) = shape else { return "[..]".to_owned() };
-    let dims: Vec<String> = dims
-        .iter()
-        .map(|dim| match dim {
-            Dim::Known(n) => n.to_string(),
-            Dim::Symbol(name) => name.clone(),
-            Dim::Unknown => "?".to_owned(),
-        })
-        .collect();
-    format!("[{}]", dims.join(", "))
+    shape.map_or_else(|| "[..]".to_owned(), graph::show)
 }
 
 /// The formats of tensor files, told by their first bytes.

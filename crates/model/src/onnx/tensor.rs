@@ -8,6 +8,7 @@ use hallmark_receipt::{DType, Data, Tensor};
 
 use super::external::check_path;
 use super::{ExternalData, ImportError, Limits, proto};
+use crate::ops::dispatch::dtype_of;
 
 /// Reads tensors, keeping count of what they take together.
 pub(super) struct Tensors<'a> {
@@ -18,27 +19,6 @@ pub(super) struct Tensors<'a> {
     pub files: BTreeSet<String>,
 }
 
-/// The element type of ONNX data type `code`; `None` for those outside this version (float8, int4, complex ...).
-pub(super) fn dtype(code: i32) -> Option<DType> {
-    Some(match code {
-        1 => DType::F32,
-        2 => DType::U8,
-        3 => DType::I8,
-        4 => DType::U16,
-        5 => DType::I16,
-        6 => DType::I32,
-        7 => DType::I64,
-        8 => DType::Str,
-        9 => DType::Bool,
-        10 => DType::F16,
-        11 => DType::F64,
-        12 => DType::U32,
-        13 => DType::U64,
-        16 => DType::BF16,
-        _ => return None,
-    })
-}
-
 impl<'a> Tensors<'a> {
     pub fn new(external: &'a dyn ExternalData, limits: &'a Limits) -> Self {
         Self { external, limits, bytes: 0, files: BTreeSet::new() }
@@ -47,7 +27,7 @@ impl<'a> Tensors<'a> {
     /// The tensor `proto`, named `name` in messages. NaNs become the one NaN.
     pub fn read(&mut self, mut proto: proto::Tensor, name: &str) -> Result<Tensor, ImportError> {
         let fault = |what| ImportError::Tensor { name: name.to_owned(), what };
-        let dtype = dtype(proto.data_type)
+        let dtype = dtype_of(proto.data_type.into())
             .ok_or_else(|| ImportError::TensorType { name: name.to_owned(), got: proto.data_type })?;
         if proto.segment.is_some() {
             return Err(fault("is in segments, which is not supported"));

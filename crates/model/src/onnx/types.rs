@@ -1,8 +1,8 @@
 //! Declared types of graph inputs and outputs.
 
-use super::tensor::dtype;
 use super::{ImportError, Limits, proto};
 use crate::graph::{Dim, Graph, TypeInfo};
+use crate::ops::dispatch::dtype_of;
 
 /// What the file says of an output.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ fn declared(value: &proto::ValueInfo, limits: &Limits) -> Result<Declared, Impor
     let element = match tensor.elem_type {
         0 => None,
         code => Some(
-            dtype(code)
+            dtype_of(code.into())
                 .ok_or_else(|| ImportError::TensorType { name: value.name.clone(), got: tensor.elem_type })?,
         ),
     };

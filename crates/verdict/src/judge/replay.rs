@@ -1,5 +1,6 @@
 //! Re-execution (`receipt.md` §13.15).
 
+use hallmark_receipt::commit::data_bytes;
 use hallmark_receipt::{Bundle, Data, Model, Opening, Receipt, Tensor, with_data};
 
 use crate::check::{Check, CheckId, Reason, Why};
@@ -23,18 +24,16 @@ pub fn replay(
             return Check::not_checked(id, Why::After(needed));
         }
     }
-    if !receipt.claim.parameters.is_empty() {
-        return Check::not_checked(id, Why::Parameters);
-    }
     let Some(replayer) = replayer else { return Check::not_checked(id, Why::NoReplayer) };
     let inputs: Vec<(String, Tensor)> =
         inputs.iter().map(|opening| (opening.name().to_owned(), opening.tensor().clone())).collect();
-    let result = match replayer.replay(model, &inputs) {
+    let result = match replayer.replay(model, &inputs, &receipt.claim.parameters) {
         Ok(result) => result,
         Err(ReplayError::ModelAbsent(model)) => return Check::not_checked(id, Why::ModelAbsent(model)),
         Err(ReplayError::NumericVersion { claimed }) => {
             return Check::not_checked(id, Why::NumericVersion(claimed));
         }
+        Err(ReplayError::Parameters) => return Check::not_checked(id, Why::Parameters),
         Err(ReplayError::Unavailable(why)) => return Check::not_checked(id, Why::Unavailable(why)),
         Err(ReplayError::Execution(why)) => return Check::failed(id, Reason::ReplayRefused(why)),
     };
@@ -68,8 +67,7 @@ fn compare(name: &str, expected: &Tensor, got: &Tensor) -> Option<Reason> {
     if expected.same_bits(got) {
         return None;
     }
-    let index =
-        (0..expected.len()).find(|index| bits(expected.data(), *index) != bits(got.data(), *index))?;
+    let index = first_index(expected.data(), got.data())?;
     Some(Reason::OutputValue {
         name: name.to_owned(),
         index,
@@ -78,28 +76,15 @@ fn compare(name: &str, expected: &Tensor, got: &Tensor) -> Option<Reason> {
     })
 }
 
-/// What tells one element from another.
-fn bits(data: &Data, index: usize) -> Option<Vec<u8>> {
-    macro_rules! le {
-        ($v:expr) => {
-            $v.get(index).map(|x| x.to_le_bytes().to_vec())
-        };
-    }
-    match data {
-        Data::F32(v) => le!(v),
-        Data::F64(v) => le!(v),
-        Data::F16(v) => le!(v),
-        Data::BF16(v) => le!(v),
-        Data::I8(v) => le!(v),
-        Data::I16(v) => le!(v),
-        Data::I32(v) => le!(v),
-        Data::I64(v) => le!(v),
-        Data::U8(v) => le!(v),
-        Data::U16(v) => le!(v),
-        Data::U32(v) => le!(v),
-        Data::U64(v) => le!(v),
-        Data::Bool(v) => v.get(index).map(|x| vec![u8::from(*x)]),
-        Data::Str(v) => v.get(index).map(|x| x.as_bytes().to_vec()),
+/// The first element whose bytes differ.
+fn first_index(expected: &Data, got: &Data) -> Option<usize> {
+    match (expected, got) {
+        (Data::Str(expected), Data::Str(got)) => expected.iter().zip(got).position(|(a, b)| a != b),
+        _ => {
+            let size = expected.dtype().size()?;
+            let (expected, got) = (data_bytes(expected), data_bytes(got));
+            expected.chunks(size).zip(got.chunks(size)).position(|(a, b)| a != b)
+        }
     }
 }
 

@@ -98,7 +98,11 @@ impl Replayer for Copies {
         &self,
         model: &Digest,
         inputs: &[(String, Tensor)],
+        parameters: &Object,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
+        if !parameters.is_empty() {
+            return Err(ReplayError::Parameters);
+        }
         let graph = self.0.get(model).ok_or(ReplayError::ModelAbsent(*model))?;
         let name = |id: &ValueId| graph.values[id.0].name.clone();
         let ordered: Vec<&Tensor> = graph

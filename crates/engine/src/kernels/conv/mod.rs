@@ -203,12 +203,13 @@ impl Job<'_> {
         let width = self.table.panel();
         let panels = self.positions.div_ceil(width);
         let most = (POSITIONS / width).max(1);
-        // Where positions are too few for all threads, filters are shared out as well.
-        let spread = threads.div_ceil(batch * groups.len());
+        // Two units a thread, so that one that was held up is helped. Where positions are too few for all threads, filters are
+        // shared out as well, though each share makes the patches anew.
+        let spread = if threads == 1 { 1 } else { (2 * threads).div_ceil(batch * groups.len()) };
         let at_once = panels.div_ceil(panels.div_ceil(most).max(spread.min(panels)));
         let chunks = panels.div_ceil(at_once);
         let tiles = groups[0].tiles();
-        let splits = spread.div_ceil(chunks).min(tiles);
+        let splits = threads.div_ceil(batch * groups.len() * chunks).min(tiles);
         let units = batch * groups.len() * chunks * splits;
         let unit = |unit: usize| {
             let (unit, split) = (unit / splits, unit % splits);

@@ -65,9 +65,13 @@ impl Operands {
         if threads == 1 || self.m * self.n * self.k.max(1) < 1 << 17 {
             self.alone();
         } else if tiles >= 4 * threads || tiles >= panels {
-            pool.run_ranges(self.m, self.table.rows(), |rows| self.region(rows, 0..panels));
+            pool.run_ranges(self.m, self.m.div_ceil(tiles), |rows| self.region(rows, 0..panels));
         } else {
-            let grain = if self.m <= WIDE { self.table.wide[self.m - 1].1 } else { 1 };
+            // Every part packs the left operand for itself: two a thread, where it is packed at all.
+            let grain = match self.table.wide.get(self.m - 1) {
+                Some(wide) => wide.1,
+                None => panels.div_ceil(2 * threads),
+            };
             pool.run_ranges(panels, grain, |panels| self.region(0..self.m, panels));
         }
     }
