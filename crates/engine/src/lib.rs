@@ -20,6 +20,7 @@
 //!
 //! Compute only: no network, no files, no environment. The clock is read only where a time limit is set.
 
+pub mod decoder;
 mod error;
 pub mod isa;
 pub mod kernels;

@@ -8,6 +8,7 @@
 
 pub mod graph;
 pub mod infer;
+pub mod llm;
 pub mod manifest;
 pub mod numeric;
 pub mod onnx;

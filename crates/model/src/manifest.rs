@@ -40,6 +40,19 @@ pub struct Manifest {
     pub weights: Digest,
     /// The version of the numeric specification that its outputs follow.
     pub numeric: u32,
+    /// What a decoder has beyond its weights; `None` for an ONNX model.
+    pub decoder: Option<DecoderEntry>,
+}
+
+/// What belongs to a decoder beyond its weights (`model.md` §7.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecoderEntry {
+    /// The version of `spec/sampling.md`.
+    pub sampling: u32,
+    /// SHA-256 of the tokenizer's file, if there is one.
+    pub tokenizer: Option<Digest>,
+    /// SHA-256 of the chat template's file, if there is one.
+    pub template: Option<Digest>,
 }
 
 /// A file of a model.
@@ -84,6 +97,8 @@ pub enum ModelError {
     GraphDigest { expected: Digest, got: Digest },
     #[error("the model's weights have root {got}, the manifest says {expected}")]
     WeightRoot { expected: Digest, got: Digest },
+    #[error("the manifest is a decoder's, not an ONNX model's")]
+    Decoder,
     #[error("numeric specification {got} is not one that this build executes (it executes {supported})")]
     Numeric { supported: u32, got: u32 },
 }
@@ -133,15 +148,15 @@ impl Manifest {
             }
             files.push(File { name, size, sha256, blake3 });
         }
-        if !files.iter().any(|file| file.name == MODEL_FILE) {
+        let decoder =
+            if fields.has("decoder") { Some(DecoderEntry::take(fields.fields("decoder")?)?) } else { None };
+        if decoder.is_none() && !files.iter().any(|file| file.name == MODEL_FILE) {
             return Err(ManifestError::NoModelFile);
         }
         let (graph, weights) = (fields.digest("graph")?, fields.digest("weights")?);
-        let (path, got) = (fields.path("numeric"), fields.integer("numeric")?);
-        let limit = u64::from(u32::MAX);
-        let numeric = u32::try_from(got).map_err(|_| ManifestError::TooLarge { path, got, limit })?;
+        let numeric = version(&mut fields, "numeric")?;
         fields.finish()?;
-        Ok(Self { files, graph, weights, numeric })
+        Ok(Self { files, graph, weights, numeric, decoder })
     }
 
     /// The manifest as JSON members.
@@ -155,13 +170,17 @@ impl Manifest {
                 ("size", Value::int(file.size).unwrap_or(Value::Int(0))),
             ]))
         };
-        object([
+        let mut members = object([
             ("files", Value::Array(self.files.iter().map(file).collect())),
             ("format", FORMAT.into()),
             ("graph", self.graph.to_string().into()),
             ("numeric", Value::Int(self.numeric.into())),
             ("weights", self.weights.to_string().into()),
-        ])
+        ]);
+        if let Some(decoder) = &self.decoder {
+            members.insert("decoder".to_owned(), Value::Object(decoder.to_object()));
+        }
+        members
     }
 
     /// The manifest as canonical JSON.
@@ -196,6 +215,32 @@ impl Manifest {
     }
 }
 
+impl DecoderEntry {
+    fn take(mut fields: Fields) -> Result<Self, ManifestError> {
+        let sampling = version(&mut fields, "sampling")?;
+        let mut digest = |name| if fields.has(name) { fields.digest(name).map(Some) } else { Ok(None) };
+        let (tokenizer, template) = (digest("tokenizer")?, digest("template")?);
+        fields.finish()?;
+        Ok(Self { sampling, tokenizer, template })
+    }
+
+    fn to_object(&self) -> Object {
+        let mut members = object([("sampling", Value::Int(self.sampling.into()))]);
+        for (name, digest) in [("template", self.template), ("tokenizer", self.tokenizer)] {
+            if let Some(digest) = digest {
+                members.insert(name.to_owned(), digest.to_string().into());
+            }
+        }
+        members
+    }
+}
+
+/// A version: an integer below 2^32.
+fn version(fields: &mut Fields, name: &str) -> Result<u32, ManifestError> {
+    let (path, got) = (fields.path(name), fields.integer(name)?);
+    u32::try_from(got).map_err(|_| ManifestError::TooLarge { path, got, limit: u32::MAX.into() })
+}
+
 /// A model, from its bytes: manifest, id and graph belong together.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -223,8 +268,8 @@ impl Model {
         files.sort_by(|a, b| a.name.cmp(&b.name));
         let skeleton = Skeleton::of(&imported.graph)?;
         let weights = Weights::of(&imported.graph).ok_or(ModelError::Weights)?;
-        let manifest =
-            Manifest { files, graph: skeleton.digest(), weights: weights.root(), numeric: NUMERIC_VERSION };
+        let (graph, root) = (skeleton.digest(), weights.root());
+        let manifest = Manifest { files, graph, weights: root, numeric: NUMERIC_VERSION, decoder: None };
         let id = manifest.id();
         let graph = Arc::new(imported.graph);
         Ok(Self { manifest, id, graph, skeleton, weights: Arc::new(weights) })
@@ -237,6 +282,9 @@ impl Model {
         external: &dyn ExternalData,
         limits: &Limits,
     ) -> Result<Self, ModelError> {
+        if manifest.decoder.is_some() {
+            return Err(ModelError::Decoder);
+        }
         if manifest.numeric != NUMERIC_VERSION {
             return Err(ModelError::Numeric { supported: NUMERIC_VERSION, got: manifest.numeric });
         }
@@ -295,7 +343,7 @@ fn hash_bytes(bytes: &[u8]) -> File {
     }
 }
 
-fn hash_external(name: &str, external: &dyn ExternalData) -> Result<File, ModelError> {
+pub(crate) fn hash_external(name: &str, external: &dyn ExternalData) -> Result<File, ModelError> {
     let fail = |source| ModelError::File { name: name.to_owned(), source };
     let size = external.size(name).map_err(fail)?;
     let (mut sha256, mut blake3) = (hallmark_receipt::digest::Hasher::default(), blake3::Hasher::new());

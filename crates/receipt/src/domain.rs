@@ -40,6 +40,10 @@ registry! {
     WEIGHT = "hallmark.weight.v1";
     /// The root over a model's weights.
     WEIGHTS = "hallmark.weights.v1";
+    /// The bytes that draw one token of an answer.
+    SAMPLING = "hallmark.sampling.v1";
+    /// The key that such draws come from.
+    SEED = "hallmark.seed.v1";
 }
 
 impl Domain {

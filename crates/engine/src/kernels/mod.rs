@@ -3,6 +3,7 @@
 //! A kernel that does not cover a case (a type, a shape, an attribute) says so before it touches anything, and the scalar
 //! reference takes over: that is also how every refusal gets the reference's words.
 
+pub(crate) mod attention;
 mod contract;
 mod control;
 pub mod conv;
@@ -10,11 +11,11 @@ mod fuse;
 pub mod gemm;
 mod layout;
 mod map;
-mod par;
+pub(crate) mod par;
 pub mod pool;
-mod rows;
+pub(crate) mod rows;
 mod select;
-mod simd;
+pub(crate) mod simd;
 mod spatial;
 mod tape;
 

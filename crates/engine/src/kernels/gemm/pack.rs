@@ -46,6 +46,18 @@ impl Lines {
     pub(crate) fn ptr(&self) -> *const f32 {
         self.0.as_ptr().cast()
     }
+
+    /// All elements.
+    pub(crate) fn as_slice(&self) -> &[f32] {
+        // SAFETY: lines are arrays of float32 that lie side by side.
+        unsafe { std::slice::from_raw_parts(self.ptr(), self.0.len() * LINE) }
+    }
+
+    /// All elements.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+        // SAFETY: as above, and nobody else holds them.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * LINE) }
+    }
 }
 
 impl fmt::Debug for Lines {
@@ -107,6 +119,18 @@ impl PackedB {
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         self.panels.bytes()
+    }
+
+    /// Copies column `column` to `out`, `k` elements at most; nothing where there is no such column.
+    pub fn column(&self, column: usize, out: &mut [f32]) {
+        let width = table(self.isa).panel();
+        if column < self.n {
+            let start = column / width * width * self.k + column % width;
+            let elements = self.panels.as_slice().iter().skip(start).step_by(width).take(self.k);
+            for (to, from) in out.iter_mut().zip(elements) {
+                *to = *from;
+            }
+        }
     }
 
     pub(crate) fn right(&self) -> Right {

@@ -4,6 +4,7 @@
 
 use super::vector::{Portable, Vector};
 use crate::isa::Isa;
+use crate::kernels::attention::{self, Mix, Scores};
 use crate::kernels::conv::fill::Patches;
 use crate::kernels::conv::plane::{self, Line, Plane};
 
@@ -107,6 +108,10 @@ pub(crate) struct Table {
     pub(crate) sum: unsafe fn(&Line<'_>),
     /// Sum of a sequence in sixteen partial sums (§5).
     pub(crate) sum16: unsafe fn(&[f32]) -> f32,
+    /// Queries against the keys of some pages.
+    pub(crate) scores: unsafe fn(&Scores<'_>),
+    /// Values of some pages, weighed.
+    pub(crate) mix: unsafe fn(&Mix<'_>),
 }
 
 impl Table {
@@ -361,6 +366,16 @@ macro_rules! kernels {
                 unsafe { plane::sum16::<$vector>(x) }
             }
 
+            $(#[target_feature(enable = $features)])?
+            unsafe fn scores(job: &Scores<'_>) {
+                unsafe { attention::scores::<$vector>(job) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn mix(job: &Mix<'_>) {
+                unsafe { attention::mix::<$vector>(job) }
+            }
+
             const PANELS: [usize; WIDE] = [$($wide),*];
 
             pub(super) static TABLE: Table = Table {
@@ -381,6 +396,8 @@ macro_rules! kernels {
                 least,
                 sum,
                 sum16,
+                scores,
+                mix,
             };
         }
     };

@@ -1,0 +1,107 @@
+//! The decoder beside the scalar reference: equal bits alone and in company, on every instruction set, for any number of threads.
+
+mod fixture;
+mod serving;
+
+use hallmark_engine::Isa;
+use hallmark_engine::decoder::{Decoder, Finish};
+use hallmark_model::llm::Parameters;
+use hallmark_model::llm::reference::Reference;
+use hallmark_model::llm::sampling::{History, sample};
+use hallmark_receipt::Digest;
+
+use fixture::{CONFIGS, Random, decoder, drawn, files, open};
+
+/// The last logits of `prompt`, through the mask that a decoder offers.
+fn last_logits(decoder: &mut Decoder, prompt: &[u32]) -> Vec<u32> {
+    let mut seen = Vec::new();
+    let mut mask = |_, logits: &mut [f32]| seen = logits.iter().map(|l| l.to_bits()).collect();
+    decoder.generate_masked(prompt, Parameters::greedy(1), None, &mut mask).unwrap();
+    seen
+}
+
+#[test]
+fn logits_equal_the_references() {
+    for (i, (name, config)) in CONFIGS.iter().enumerate() {
+        let files = files(config, i as u64);
+        let reference = Reference::load(&open(&files)).unwrap();
+        let tokens =
+            Random(9).tokens(if *name == "biased" { 560 } else { 70 }, reference.architecture().vocabulary);
+        let all = reference.logits(&tokens).unwrap();
+        for isa in Isa::available() {
+            for threads in [1, 2] {
+                let mut decoder = decoder(&files, isa, threads, &|o| o.step_tokens = 37);
+                for count in [1, 2, 31, 32, 33, 70, 512, 513, 560] {
+                    let Some(want) = all.get(count - 1) else { continue };
+                    let want: Vec<u32> = want.iter().map(|l| l.to_bits()).collect();
+                    assert!(
+                        last_logits(&mut decoder, &tokens[..count]) == want,
+                        "{name} {isa} {threads} {count}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Tokens as the reference generates them: everything again for every token.
+fn by_reference(reference: &Reference, prompt: &[u32], parameters: &Parameters) -> Vec<u32> {
+    let (mut tokens, mut history) = (prompt.to_vec(), History::new(prompt));
+    for _ in 0..parameters.max_tokens {
+        let mut logits = reference.logits(&tokens).unwrap().pop().unwrap();
+        let token = sample(&mut logits, &history, parameters).unwrap();
+        tokens.push(token);
+        history.push(token);
+        if parameters.stop.contains(&token) {
+            break;
+        }
+    }
+    tokens.split_off(prompt.len())
+}
+
+#[test]
+fn answers_equal_the_references() {
+    for (i, (name, config)) in CONFIGS.iter().enumerate().filter(|(_, (name, _))| *name != "mistral") {
+        let files = files(config, i as u64);
+        let reference = Reference::load(&open(&files)).unwrap();
+        let prompt = Random(3).tokens(5, 50);
+        for parameters in [Parameters::greedy(12), drawn(i as u64, 12)] {
+            let want = by_reference(&reference, &prompt, &parameters);
+            let mut decoder = decoder(&files, Isa::detect(), 2, &|_| ());
+            let got = decoder.generate(&prompt, parameters.clone()).unwrap();
+            assert_eq!((&got.tokens, got.finish), (&want, Finish::Length), "{name}");
+            // The same with a stop token in the middle, which ends it there.
+            let stopped = Parameters { stop: vec![want[6]], ..parameters };
+            let first = want.iter().position(|token| *token == want[6]).unwrap();
+            let got = decoder.generate(&prompt, stopped).unwrap();
+            assert_eq!((got.tokens.as_slice(), got.finish), (&want[..=first], Finish::Stop), "{name}");
+        }
+    }
+}
+
+/// Tokens of every configuration, 16 greedy and 64 drawn after a prompt of 40.
+fn digest(isa: Isa, threads: usize) -> Digest {
+    let mut bytes = Vec::new();
+    for (i, (_, config)) in CONFIGS.iter().enumerate() {
+        let files = files(config, i as u64);
+        let mut decoder = decoder(&files, isa, threads, &|_| ());
+        let prompt = Random(i as u64).tokens(40, 50);
+        for parameters in [Parameters::greedy(16), drawn(1, 64), Parameters::greedy(64), drawn(2, 16)] {
+            let answer = decoder.generate_masked(&prompt, parameters, Some(3), &mut |_, _| ()).unwrap();
+            for (token, one) in answer.tokens.iter().zip(&answer.logprobs) {
+                bytes.extend_from_slice(&token.to_be_bytes());
+                bytes.extend_from_slice(&one.value.to_bits().to_be_bytes());
+            }
+        }
+    }
+    Digest::of(&[&bytes])
+}
+
+/// To record a wanted change: the message has the new digest for `vectors/llm/digest.txt`.
+#[test]
+fn the_recorded_digest_on_every_instruction_set() {
+    let recorded = include_str!("../../../../vectors/llm/digest.txt").trim();
+    for (isa, threads) in Isa::available().zip([2, 1, 3]) {
+        assert_eq!(digest(isa, threads).to_string(), recorded, "{isa}, {threads} threads");
+    }
+}

@@ -1,0 +1,220 @@
+//! A decoder's weights by role, whatever files they lie in.
+
+use std::collections::BTreeMap;
+
+use super::architecture::{Architecture, Family, Part, Role};
+use super::element::Kind;
+use super::error::{LlmError, SafetensorsFault, cut};
+use super::{config, gguf, safetensors};
+use crate::onnx::{ExternalData, check_path};
+
+/// The name of the config.
+pub const CONFIG: &str = "config.json";
+/// The one file of a checkpoint that is not cut up.
+pub const SINGLE: &str = "model.safetensors";
+/// Bytes that are read at a time: a whole number of blocks of every kind.
+const CHUNK: u64 = 18 * 34 * 35 * 1024;
+
+/// Where a tensor lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The file.
+    pub file: String,
+    /// Element type.
+    pub kind: Kind,
+    /// Row-major shape.
+    pub shape: Vec<u64>,
+    /// First byte in the file.
+    pub start: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A decoder's weights: every one that its architecture needs is there, with its shape, and no other.
+pub struct Checkpoint<'a> {
+    architecture: Architecture,
+    weights: Vec<(Role, Vec<usize>, Stored)>,
+    source: &'a dyn ExternalData,
+    /// Rows of q and k stand as llama.cpp has them for `llama`.
+    interleaved: bool,
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Opens the model whose files are called `files`: `config.json` with `model.safetensors` or an index and its parts, or one
+    /// `*.gguf`. Other names are ignored here. Only headers are read.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed, an architecture outside `numeric.md` §11, a tensor that is missing, of another
+    /// shape, or one too many.
+    pub fn open(files: &[String], source: &'a dyn ExternalData) -> Result<Self, LlmError> {
+        let mut ggufs = files.iter().filter(|name| name.ends_with(".gguf"));
+        match (ggufs.next(), ggufs.next()) {
+            (Some(file), None) => Self::gguf(file, source),
+            (Some(_), Some(_)) => Err(LlmError::Inconsistent { what: "a decoder has one .gguf file" }),
+            (None, _) => Self::safetensors(files, source),
+        }
+    }
+
+    fn gguf(file: &str, source: &'a dyn ExternalData) -> Result<Self, LlmError> {
+        let read = gguf::read(file, source)?;
+        let architecture = read.architecture()?;
+        let interleaved = architecture.family == Family::Llama;
+        Self::with(architecture, read.tensors, source, interleaved, &gguf::name)
+    }
+
+    fn safetensors(files: &[String], source: &'a dyn ExternalData) -> Result<Self, LlmError> {
+        let has = |name: &str| files.iter().any(|file| file == name);
+        if !has(CONFIG) {
+            return Err(LlmError::FileMissing { what: CONFIG });
+        }
+        let architecture = config::parse(&read_file(source, CONFIG, config::MAX_CONFIG as u64)?)?;
+        let tensors = if has(safetensors::INDEX) {
+            let limit = safetensors::MAX_INDEX as u64;
+            let index = safetensors::parse_index(&read_file(source, safetensors::INDEX, limit)?)?;
+            parts(&index, files, source)?
+        } else if has(SINGLE) {
+            safetensors::read(SINGLE, source)?
+        } else {
+            return Err(LlmError::FileMissing { what: "model.safetensors, its index, or one .gguf" });
+        };
+        Self::with(architecture, tensors, source, false, &|role| role.to_string())
+    }
+
+    fn with(
+        architecture: Architecture,
+        mut tensors: BTreeMap<String, Stored>,
+        source: &'a dyn ExternalData,
+        interleaved: bool,
+        name: &dyn Fn(Role) -> String,
+    ) -> Result<Self, LlmError> {
+        let mut weights = Vec::new();
+        for (role, shape) in architecture.weights() {
+            let name = name(role);
+            let stored =
+                tensors.remove(&name).ok_or_else(|| LlmError::TensorMissing { name: name.clone() })?;
+            if !stored.shape.iter().copied().eq(shape.iter().map(|&dim| dim as u64)) {
+                return Err(LlmError::TensorShape { name, expected: shape, got: stored.shape });
+            }
+            weights.push((role, shape, stored));
+        }
+        if architecture.tied {
+            // Some files write the head beside the embedding all the same; config says which one counts.
+            tensors.remove(&Role::Head.to_string());
+        }
+        // Older files keep frequencies that follow from theta.
+        tensors.retain(|name, _| !name.ends_with(".self_attn.rotary_emb.inv_freq"));
+        match tensors.into_keys().next() {
+            None => Ok(Self { architecture, weights, source, interleaved }),
+            Some(name) => Err(LlmError::TensorExtra { name: cut(&name) }),
+        }
+    }
+
+    /// What the decoder computes.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Every weight's role, shape and element type, in the order of the weight tree.
+    pub fn weights(&self) -> impl Iterator<Item = (Role, &[usize], Kind)> {
+        self.weights.iter().map(|(role, shape, stored)| (*role, shape.as_slice(), stored.kind))
+    }
+
+    /// Names of the files that hold weights, ascending.
+    pub fn files(&self) -> Vec<&str> {
+        let mut files: Vec<&str> = self.weights.iter().map(|(_, _, stored)| stored.file.as_str()).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
+
+    /// The values of a weight, row-major, as `numeric.md` §11 computes with them.
+    ///
+    /// # Errors
+    /// A role that the architecture lacks, a file that cannot be read.
+    pub fn read(&self, role: Role) -> Result<Vec<f32>, LlmError> {
+        let found = self.weights.iter().find(|(other, _, _)| *other == role);
+        let Some((_, shape, stored)) = found else {
+            return Err(LlmError::TensorMissing { name: role.to_string() });
+        };
+        let mut values = Vec::with_capacity(shape.iter().product());
+        let mut done = 0;
+        while done < stored.bytes {
+            let len = CHUNK.min(stored.bytes - done);
+            let bytes = self
+                .source
+                .read(&stored.file, stored.start + done, len)
+                .map_err(|source| LlmError::File { name: stored.file.clone(), source })?;
+            stored.kind.widen(&bytes, &mut values);
+            done += len;
+        }
+        if values.len() != shape.iter().product::<usize>() {
+            return Err(LlmError::TensorShape {
+                name: role.to_string(),
+                expected: shape.clone(),
+                got: vec![values.len() as u64],
+            });
+        }
+        let rows = matches!(role, Role::Layer(_, Part::Query | Part::QueryBias | Part::Key | Part::KeyBias));
+        if self.interleaved && rows {
+            values = halves(&values, self.architecture.head_dim, shape.get(1).copied().unwrap_or(1));
+        }
+        Ok(values)
+    }
+}
+
+/// The rows of each head, from pairs (2i, 2i + 1) to halves (i, i + h): llama.cpp rotates neighbours, `numeric.md` §11 halves. Whole rows move, so
+/// no bit changes.
+fn halves(values: &[f32], head_dim: usize, row: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for head in values.chunks_exact((head_dim * row).max(1)) {
+        for parity in 0..2 {
+            for pair in head.chunks_exact(2 * row) {
+                out.extend_from_slice(pair.get(parity * row..(parity + 1) * row).unwrap_or_default());
+            }
+        }
+    }
+    out
+}
+
+/// The tensors of an index's files.
+fn parts(
+    index: &BTreeMap<String, String>,
+    files: &[String],
+    source: &dyn ExternalData,
+) -> Result<BTreeMap<String, Stored>, LlmError> {
+    let mut all: BTreeMap<String, Stored> = BTreeMap::new();
+    let mut names: Vec<&String> = index.values().collect();
+    names.sort_unstable();
+    names.dedup();
+    for file in names {
+        if let Err(fault) = check_path(file) {
+            return Err(LlmError::Path { name: cut(file), fault });
+        }
+        if !files.contains(file) {
+            return Err(LlmError::FileMissing { what: "every file that its index names" });
+        }
+        for (name, stored) in safetensors::read(file, source)? {
+            if index.get(&name) != Some(file) {
+                let expected = index.get(&name).map_or("no file", String::as_str);
+                let (name, expected, got) = (cut(&name), cut(expected), file.clone());
+                let fault = SafetensorsFault::Index { name, expected, got };
+                return Err(LlmError::Safetensors { file: safetensors::INDEX.to_owned(), fault });
+            }
+            all.insert(name, stored);
+        }
+    }
+    match index.keys().find(|name| !all.contains_key(*name)) {
+        None => Ok(all),
+        Some(name) => Err(LlmError::TensorMissing { name: cut(name) }),
+    }
+}
+
+/// A whole file of at most `limit` bytes.
+pub(super) fn read_file(source: &dyn ExternalData, name: &str, limit: u64) -> Result<Vec<u8>, LlmError> {
+    let fail = |source| LlmError::File { name: name.to_owned(), source };
+    let got = source.size(name).map_err(fail)?;
+    if got > limit {
+        return Err(LlmError::FileTooLarge { name: name.to_owned(), got, limit });
+    }
+    source.read(name, 0, got).map_err(fail)
+}
