@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hallmark_model::graph::{Graph, ValueId};
+use hallmark_model::llm::{DecoderModel, belongs};
 use hallmark_model::manifest::{MODEL_FILE, Manifest, Model};
 use hallmark_model::onnx::{ExternalData, ExternalDataError, Limits, NoExternalData};
 use hallmark_receipt::Digest;
@@ -17,28 +18,57 @@ use crate::shipped::{SHIPPED, Shipped};
 use crate::store::{Home, MAX_DOCUMENT, StoreError};
 use crate::tensor_io::InputSpec;
 
+/// The name of a `.gguf` file in a manifest, whatever it is called where it lies.
+const GGUF_FILE: &str = "model.gguf";
 /// The most bytes of one model file.
 pub const MAX_FILE: u64 = 1 << 31;
+
+/// The most files in a language model's folder.
+const MAX_FOLDER: usize = 4096;
 
 /// A model whose bytes are at hand and hash to its id.
 #[derive(Clone, Debug)]
 pub struct Copy {
-    model: Model,
+    /// What it computes.
+    pub kind: Kind,
     /// Its files by the manifest's names.
     pub files: BTreeMap<String, Vec<u8>>,
     /// The shipped model that it is, if it is one.
     pub shipped: Option<&'static Shipped>,
 }
 
+/// What a model computes.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Tensors from tensors: an ONNX file.
+    Graph(Model),
+    /// Tokens from tokens: a decoder-only language model.
+    Decoder(DecoderModel),
+}
+
 impl Copy {
-    /// A model that is one file.
+    /// A model that is one ONNX file.
     pub fn from_bytes(onnx: &[u8]) -> Result<Self> {
-        let model = Model::load(onnx, &NoExternalData, &Limits::default())?;
-        Ok(Self { model, files: BTreeMap::from([(MODEL_FILE.to_owned(), onnx.to_vec())]), shipped: None })
+        let kind = Kind::Graph(Model::load(onnx, &NoExternalData, &Limits::default())?);
+        Ok(Self { kind, files: BTreeMap::from([(MODEL_FILE.to_owned(), onnx.to_vec())]), shipped: None })
     }
 
-    /// A model in a file, with external data in the file's folder.
-    pub fn from_file(path: &Path) -> Result<Self> {
+    /// A language model from its files.
+    pub fn from_files(files: BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        let names: Vec<String> = files.keys().cloned().collect();
+        Ok(Self { kind: Kind::Decoder(DecoderModel::load(&names, &files)?), files, shipped: None })
+    }
+
+    /// A model on disk: an ONNX file with external data in its folder, a `.gguf` file, or a folder of a language model.
+    pub fn from_path(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            return Self::from_files(decoder_files(path)?)
+                .with_context(|| format!("{} is refused", path.display()));
+        }
+        if path.extension().is_some_and(|extension| extension == "gguf") {
+            let files = BTreeMap::from([(GGUF_FILE.to_owned(), disk::read(path, MAX_FILE)?)]);
+            return Self::from_files(files).with_context(|| format!("{} is refused", path.display()));
+        }
         let onnx = disk::read(path, MAX_FILE)?;
         let folder = Folder::new(disk::folder_of(path));
         let model = Model::load(&onnx, &folder, &Limits::default())
@@ -56,6 +86,12 @@ impl Copy {
             return Err(damaged("its manifest has another id").into());
         }
         let files = root.join("files");
+        if manifest.decoder.is_some() {
+            let files = decoder_files(&files)?;
+            let model = DecoderModel::open(&manifest, &files);
+            let model = model.context(damaged("its files are not those of its manifest"))?;
+            return Ok(Self { kind: Kind::Decoder(model), files, shipped: None });
+        }
         let onnx = disk::read(&files.join(MODEL_FILE), MAX_FILE)?;
         let folder = Folder::new(&files);
         let model = Model::open(&manifest, &onnx, &folder, &Limits::default());
@@ -67,43 +103,73 @@ impl Copy {
         let mut files = folder.files.into_inner();
         files.retain(|name, _| model.manifest().files.iter().any(|file| file.name == *name));
         files.insert(MODEL_FILE.to_owned(), onnx);
-        Self { model, files, shipped: None }
+        Self { kind: Kind::Graph(model), files, shipped: None }
     }
 
     /// The model's id.
     pub fn id(&self) -> Digest {
-        self.model.id()
+        match &self.kind {
+            Kind::Graph(model) => model.id(),
+            Kind::Decoder(model) => model.id(),
+        }
     }
 
     /// What the model is.
     pub fn manifest(&self) -> &Manifest {
-        self.model.manifest()
+        match &self.kind {
+            Kind::Graph(model) => model.manifest(),
+            Kind::Decoder(model) => model.manifest(),
+        }
     }
 
-    /// What it computes.
-    pub fn graph(&self) -> &Arc<Graph> {
-        self.model.graph()
+    /// The graph of an ONNX model.
+    pub fn graph(&self) -> Result<&Arc<Graph>> {
+        match &self.kind {
+            Kind::Graph(model) => Ok(model.graph()),
+            Kind::Decoder(_) => Err(Note::usage("this is a language model: it takes text, not tensors")
+                .hint("talk to it: hallmark chat MODEL")
+                .error()),
+        }
     }
 
     /// Its graph without the weights, as a bundle carries it.
     pub fn skeleton(&self) -> Vec<u8> {
-        self.model.skeleton().encode()
+        match &self.kind {
+            Kind::Graph(model) => model.skeleton().encode(),
+            Kind::Decoder(model) => model.skeleton().to_json().into_bytes(),
+        }
     }
 
-    /// What the model takes.
-    pub fn inputs(&self) -> Vec<InputSpec> {
-        self.graph().inputs.iter().map(|id| self.spec(*id)).collect()
+    /// What an ONNX model takes.
+    pub fn inputs(&self) -> Result<Vec<InputSpec>> {
+        self.graph().map(|graph| specs(graph, &graph.inputs))
     }
 
-    /// What the model gives.
-    pub fn outputs(&self) -> Vec<InputSpec> {
-        self.graph().outputs.iter().map(|id| self.spec(*id)).collect()
+    /// What an ONNX model gives.
+    pub fn outputs(&self) -> Result<Vec<InputSpec>> {
+        self.graph().map(|graph| specs(graph, &graph.outputs))
     }
+}
 
-    fn spec(&self, id: ValueId) -> InputSpec {
-        let value = self.graph().values.get(id.0).cloned().unwrap_or_default();
+fn specs(graph: &Graph, ids: &[ValueId]) -> Vec<InputSpec> {
+    let spec = |id: &ValueId| {
+        let value = graph.values.get(id.0).cloned().unwrap_or_default();
         InputSpec { name: value.name, dtype: value.info.dtype, shape: value.info.shape }
+    };
+    ids.iter().map(spec).collect()
+}
+
+/// The files in `folder` that belong to a language model (`model.md` §7.1); others are not looked at.
+fn decoder_files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let read = |source| DiskError::new("read", folder, source);
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).map_err(read)?.take(MAX_FOLDER) {
+        let name = entry.map_err(read)?.file_name();
+        if let Some(name) = name.to_str().filter(|name| belongs(name)) {
+            files.insert(name.to_owned(), disk::read(&folder.join(name), MAX_FILE)?);
+        }
     }
+    Ok(files)
 }
 
 /// The shipped models' ids, in their table's order.
@@ -134,7 +200,8 @@ pub fn by_id(home: &Home, id: &Digest) -> Result<Option<Copy>> {
 /// What MODEL stands for: a shipped name, a local name, an id or the start of one, or a file.
 pub fn resolve(home: &Home, text: &str) -> Result<Copy> {
     let path = Path::new(text);
-    let is_path = text.contains(['/', std::path::MAIN_SEPARATOR]) || text.ends_with(".onnx");
+    let is_path = text.contains(['/', std::path::MAIN_SEPARATOR])
+        || [".onnx", ".gguf"].iter().any(|ending| text.ends_with(ending));
     if !is_path {
         if let Some(shipped) = Shipped::named(text) {
             return shipped_copy(shipped);
@@ -147,7 +214,7 @@ pub fn resolve(home: &Home, text: &str) -> Result<Copy> {
         }
     }
     if is_path || path.exists() {
-        return with_shipped(Copy::from_file(path)?);
+        return with_shipped(Copy::from_path(path)?);
     }
     let mut known: Vec<String> = SHIPPED.iter().map(|model| model.name.to_owned()).collect();
     known.extend(home.names()?.into_iter().map(|(name, _)| name));

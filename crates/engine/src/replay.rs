@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use hallmark_model::graph::Graph;
-use hallmark_receipt::json::Object;
-use hallmark_receipt::{Digest, Tensor};
+use hallmark_receipt::{Claim, Digest, Opening, Tensor};
 use hallmark_verdict::{ReplayError, Replayer};
 
 use crate::program::{Options, Program};
@@ -48,11 +47,11 @@ where
     fn replay(
         &self,
         model: &Digest,
-        inputs: &[(String, Tensor)],
-        parameters: &Object,
+        inputs: &[Opening],
+        claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         // A graph has no parameters.
-        if !parameters.is_empty() {
+        if !claim.parameters.is_empty() {
             return Err(ReplayError::Parameters);
         }
         let copy = (self.lookup)(model)?.ok_or(ReplayError::ModelAbsent(*model))?;
@@ -62,19 +61,18 @@ where
         let refuse = |why: &dyn std::fmt::Display| ReplayError::Execution(why.to_string());
         let name_of =
             |id: &hallmark_model::graph::ValueId| copy.graph.values.get(id.0).map_or("", |v| v.name.as_str());
-        if let Some((name, _)) =
-            inputs.iter().find(|(name, _)| !copy.graph.inputs.iter().any(|id| name_of(id) == name))
-        {
-            return Err(refuse(&format_args!("it has no input `{name}`")));
+        let known = |opening: &&Opening| copy.graph.inputs.iter().any(|id| name_of(id) == opening.name());
+        if let Some(opening) = inputs.iter().find(|opening| !known(opening)) {
+            return Err(refuse(&format_args!("it has no input `{}`", opening.name())));
         }
         let ordered = copy
             .graph
             .inputs
             .iter()
             .map(|id| {
-                let mut named = inputs.iter().filter(|(name, _)| name == name_of(id));
+                let mut named = inputs.iter().filter(|opening| opening.name() == name_of(id));
                 match (named.next(), named.next()) {
-                    (Some((_, tensor)), None) => Ok(tensor.clone()),
+                    (Some(opening), None) => Ok(opening.tensor().clone()),
                     (None, _) => Err(refuse(&format_args!("input `{}` is missing", name_of(id)))),
                     _ => Err(refuse(&format_args!("input `{}` is given twice", name_of(id)))),
                 }

@@ -7,7 +7,7 @@ use hallmark_engine::{CompileError, EngineReplayer, Isa, LocalModel, Options, Pr
 use hallmark_model::graph::{Attrs, Dim, Graph, Node, TypeInfo, Value, ValueId};
 use hallmark_model::ops::{self, Domain};
 use hallmark_receipt::json::{Object, object};
-use hallmark_receipt::{DType, Digest, Tensor};
+use hallmark_receipt::{Claim, DType, Digest, KeyId, Model, Nonce, Opening, RequestId, Salt, Tensor};
 use hallmark_verdict::{ReplayError, Replayer};
 
 /// `depth` Relu nodes in a row over a float32 input `x` of shape [n, 3], output `y`.
@@ -144,21 +144,37 @@ fn replay_takes_inputs_by_name_and_refuses_the_rest() {
         }
     };
     let replayer = EngineReplayer::new(lookup(1), Options::default());
-    let x = ("x".to_owned(), rows(2));
-    let none = Object::new();
-    let outputs = replayer.replay(&id, std::slice::from_ref(&x), &none).unwrap();
+    let open = |name: &str, n| Opening::new(name.to_owned(), rows(n), Salt([0; 32])).unwrap();
+    let x = open("x", 2);
+    let outputs = replayer.replay(&id, std::slice::from_ref(&x), &claim(Object::new())).unwrap();
     assert_eq!(outputs[0].0, "y");
     let other = Digest::of(&[b"other"]);
-    assert_eq!(replayer.replay(&other, &[], &none), Err(ReplayError::ModelAbsent(other)));
-    for inputs in [vec![], vec![x.clone(), x.clone()], vec![("z".to_owned(), rows(1))]] {
-        assert!(matches!(replayer.replay(&id, &inputs, &none), Err(ReplayError::Execution(_))));
+    let plain = claim(Object::new());
+    assert_eq!(replayer.replay(&other, &[], &plain), Err(ReplayError::ModelAbsent(other)));
+    for inputs in [vec![], vec![x.clone(), x.clone()], vec![open("z", 1)]] {
+        assert!(matches!(replayer.replay(&id, &inputs, &plain), Err(ReplayError::Execution(_))));
     }
-    let sampled = object([("temperature", "0.7".into())]);
-    let sampled = replayer.replay(&id, std::slice::from_ref(&x), &sampled);
-    assert_eq!(sampled, Err(ReplayError::Parameters));
+    let sampled = claim(object([("temperature", "0.7".into())]));
+    assert_eq!(replayer.replay(&id, std::slice::from_ref(&x), &sampled), Err(ReplayError::Parameters));
     // A budget of the verifier's own says nothing about the model.
     let small = EngineReplayer::new(lookup(1), Options { memory_limit: 8, ..Options::default() });
-    assert!(matches!(small.replay(&id, std::slice::from_ref(&x), &none), Err(ReplayError::Unavailable(_))));
+    let small = small.replay(&id, std::slice::from_ref(&x), &plain);
+    assert!(matches!(small, Err(ReplayError::Unavailable(_))));
     let later = EngineReplayer::new(lookup(2), Options::default());
-    assert_eq!(later.replay(&id, &[x], &none), Err(ReplayError::NumericVersion { claimed: 2 }));
+    assert_eq!(later.replay(&id, &[x], &plain), Err(ReplayError::NumericVersion { claimed: 2 }));
+}
+
+/// A claim of which only the parameters count here.
+fn claim(parameters: Object) -> Claim {
+    Claim {
+        network: "local".to_owned(),
+        node: KeyId(Digest([0; 32])),
+        request_id: RequestId([0; 16]),
+        nonce: Nonce([0; 32]),
+        model: Model::Id(Digest([0; 32])),
+        inputs: Digest([0; 32]),
+        outputs: Digest([0; 32]),
+        parameters,
+        parents: Vec::new(),
+    }
 }

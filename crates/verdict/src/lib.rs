@@ -18,8 +18,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
-use hallmark_receipt::json::Object;
-use hallmark_receipt::{Digest, Tensor};
+use hallmark_receipt::{Claim, Digest, Opening, Tensor};
 
 pub mod check;
 pub mod judge;
@@ -35,14 +34,14 @@ pub use policy::{Policy, PolicyError};
 ///
 /// Implemented by `hallmark-engine`; the judge itself runs nothing.
 pub trait Replayer {
-    /// Runs the model whose manifest digest is `model` on `inputs` (by input name) with the claim's `parameters`, and returns
-    /// its outputs (by output name), in the model's order. The bytes of the model must be the *verifier's own copy*: the
-    /// implementation checks that they hash to `model`. It refuses parameters that it does not know in full.
+    /// Runs the model `model`, which is the claim's, on `inputs` with the claim's parameters, and returns its outputs (by output
+    /// name), in the model's order. The bytes of the model must be the *verifier's own copy*: the implementation checks that
+    /// they hash to `model`. It refuses parameters that it does not know in full.
     fn replay(
         &self,
         model: &Digest,
-        inputs: &[(String, Tensor)],
-        parameters: &Object,
+        inputs: &[Opening],
+        claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError>;
 }
 

@@ -90,11 +90,11 @@ pub fn run(app: &App, args: &Infer) -> Result<Exit> {
 /// The model's outputs, by name and in its order.
 pub fn compute(app: &App, copy: &Copy, inputs: &Named) -> Result<Named> {
     let _progress = Progress::new("running the model");
-    let program = Program::compile(Arc::clone(copy.graph()), options(app))?;
+    let program = Program::compile(Arc::clone(copy.graph()?), options(app))?;
     let tensors: Vec<Tensor> = inputs.iter().map(|(_, tensor)| tensor.clone()).collect();
     let mut outputs = program.run(&tensors).context("the model does not run on this input")?;
     outputs.iter_mut().for_each(Tensor::canonicalize_nan);
-    Ok(copy.outputs().into_iter().map(|spec| spec.name).zip(outputs).collect())
+    Ok(copy.outputs()?.into_iter().map(|spec| spec.name).zip(outputs).collect())
 }
 
 /// How this machine runs models. None of it changes a bit.
@@ -158,7 +158,7 @@ fn open(tensors: Named) -> Result<Vec<Opening>> {
 }
 
 fn read_inputs(copy: &Copy, from: &InferInput) -> Result<Named> {
-    let specs = copy.inputs();
+    let specs = copy.inputs()?;
     if let Some(index) = from.sample {
         let shipped = copy.shipped.ok_or_else(|| {
             Note::usage("this model has no samples").hint("only shipped models have; give --input").error()
@@ -186,9 +186,9 @@ pub fn sample(shipped: &Shipped, index: usize) -> Result<Named> {
 
 /// The keys of outputs that the file declares as maps.
 fn output_keys(copy: &Copy) -> Named {
-    let name =
-        |id: &hallmark_model::graph::ValueId| copy.graph().values.get(id.0).map(|value| value.name.clone());
-    let keys = copy.graph().output_keys.iter();
+    let Ok(graph) = copy.graph() else { return Named::new() };
+    let name = |id: &hallmark_model::graph::ValueId| graph.values.get(id.0).map(|value| value.name.clone());
+    let keys = graph.output_keys.iter();
     keys.filter_map(|(id, keys)| Some((name(id)?, keys.as_ref().clone()))).collect()
 }
 

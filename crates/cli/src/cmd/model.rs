@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use hallmark_model::llm::DecoderModel;
 use serde_json::{Value, json};
 
 use super::App;
 use crate::args::ModelCommand;
 use crate::console::table;
 use crate::fault::{Exit, Note};
-use crate::model::{self, Copy};
+use crate::model::{self, Copy, Kind};
 use crate::shipped::{SHIPPED, Shipped};
 use crate::tensor_io::{InputSpec, show_dims};
 
@@ -30,7 +31,7 @@ fn add(app: &App, file: &Path, name: Option<&str>) -> Result<()> {
             .hint("choose another")
             .error());
     }
-    let copy = Copy::from_file(file).context("the model was not added")?;
+    let copy = Copy::from_path(file).context("the model was not added")?;
     let files: Vec<(String, Vec<u8>)> =
         copy.files.iter().map(|(path, bytes)| (path.clone(), bytes.clone())).collect();
     let manifest = copy.manifest().to_json();
@@ -89,25 +90,25 @@ fn list(app: &App) -> Result<()> {
 
 fn show(app: &App, which: &str) -> Result<()> {
     let copy = model::resolve(&app.home, which)?;
-    let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
-    for node in &copy.graph().nodes {
-        *operators.entry(node.op.name).or_default() += 1;
-    }
     let mut names: Vec<String> = copy.shipped.iter().map(|shipped| shipped.name.to_owned()).collect();
     names.extend(app.home.names()?.into_iter().filter(|(_, id)| *id == copy.id()).map(|(name, _)| name));
-    let (inputs, outputs) = (copy.inputs(), copy.outputs());
+    let (members, about) = match &copy.kind {
+        Kind::Graph(_) => graph_about(&copy)?,
+        Kind::Decoder(model) => decoder_about(model),
+    };
     let manifest: Value = serde_json::from_str(&copy.manifest().to_json())?;
     app.show(
         || {
-            json!({
+            let mut all = json!({
                 "id": copy.id().to_string(),
                 "names": names,
-                "inputs": inputs.iter().map(spec_json).collect::<Vec<Value>>(),
-                "outputs": outputs.iter().map(spec_json).collect::<Vec<Value>>(),
-                "operators": operators,
                 "files": sizes(&copy),
                 "manifest": manifest,
-            })
+            });
+            for (name, value) in members {
+                all[name] = value;
+            }
+            all
         },
         || {
             let mut rows = vec![vec!["id".to_owned(), copy.id().to_string()]];
@@ -117,13 +118,7 @@ fn show(app: &App, which: &str) -> Result<()> {
             for (path, bytes) in &copy.files {
                 rows.push(vec!["file".to_owned(), format!("{path}, {}", size(bytes.len() as u64))]);
             }
-            for (label, specs) in [("input", &inputs), ("output", &outputs)] {
-                rows.extend(
-                    specs.iter().map(|spec| vec![label.to_owned(), format!("{}: {spec}", spec.name)]),
-                );
-            }
-            let operators: Vec<String> = operators.iter().map(|(name, n)| format!("{n} {name}")).collect();
-            rows.push(vec!["operators".to_owned(), operators.join(", ")]);
+            rows.extend(about);
             let mut lines = table(&rows);
             if let Some(shipped) = copy.shipped {
                 lines.push(String::new());
@@ -133,6 +128,49 @@ fn show(app: &App, which: &str) -> Result<()> {
         },
     );
     Ok(())
+}
+
+/// What `show` says of one kind of model: JSON members, and rows for people.
+type About = (Vec<(&'static str, Value)>, Vec<Vec<String>>);
+
+fn graph_about(copy: &Copy) -> Result<About> {
+    let (inputs, outputs) = (copy.inputs()?, copy.outputs()?);
+    let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in &copy.graph()?.nodes {
+        *operators.entry(node.op.name).or_default() += 1;
+    }
+    let mut rows = Vec::new();
+    for (label, specs) in [("input", &inputs), ("output", &outputs)] {
+        rows.extend(specs.iter().map(|spec| vec![label.to_owned(), format!("{}: {spec}", spec.name)]));
+    }
+    let list: Vec<String> = operators.iter().map(|(name, n)| format!("{n} {name}")).collect();
+    rows.push(vec!["operators".to_owned(), list.join(", ")]);
+    let specs = |specs: &[InputSpec]| specs.iter().map(spec_json).collect::<Vec<Value>>().into();
+    let members =
+        vec![("inputs", specs(&inputs)), ("outputs", specs(&outputs)), ("operators", json!(operators))];
+    Ok((members, rows))
+}
+
+fn decoder_about(model: &DecoderModel) -> About {
+    let a = model.skeleton().architecture();
+    let parameters: usize =
+        a.weights().iter().map(|(_, shape)| shape.iter().product::<usize>()).fold(0, usize::saturating_add);
+    let facts = [
+        ("layers", a.layers),
+        ("hidden", a.hidden),
+        ("heads", a.heads),
+        ("key_value_heads", a.kv_heads),
+        ("vocabulary", a.vocabulary),
+        ("context", a.context),
+        ("parameters", parameters),
+    ];
+    let mut rows = vec![vec!["family".to_owned(), a.family.name().to_owned()]];
+    rows.extend(facts.map(|(name, n)| vec![name.replace('_', "/"), n.to_string()]));
+    let mut decoder = json!({ "family": a.family.name() });
+    for (name, n) in facts {
+        decoder[name] = n.into();
+    }
+    (vec![("decoder", decoder)], rows)
 }
 
 fn spec_json(spec: &InputSpec) -> Value {

@@ -18,7 +18,7 @@ use crate::console::{self, BOLD, DIM, GREEN, Progress, RED, YELLOW, styled};
 use crate::disk;
 use crate::fault::{self, Exit, Note};
 use crate::keys;
-use crate::model::{self, Copy};
+use crate::model::{self, Copy, Kind};
 use crate::time;
 
 /// Runs `verify`: the worst outcome is the exit code.
@@ -111,8 +111,15 @@ fn lookup(app: &App, named: Option<&Copy>, id: &Digest) -> Result<Option<LocalMo
             model::by_id(&app.home, id).map_err(|error| ReplayError::Unavailable(format!("{error:#}")))?
         }
     };
-    Ok(copy
-        .map(|copy| LocalModel { numeric_version: copy.manifest().numeric, graph: Arc::clone(copy.graph()) }))
+    let local = |copy: Copy| match &copy.kind {
+        Kind::Graph(model) => {
+            Ok(LocalModel { numeric_version: model.manifest().numeric, graph: Arc::clone(model.graph()) })
+        }
+        Kind::Decoder(_) => {
+            Err(ReplayError::Unavailable("answers of language models are not re-run yet".into()))
+        }
+    };
+    copy.map(local).transpose()
 }
 
 fn exit_of(verdict: &Verdict) -> Exit {

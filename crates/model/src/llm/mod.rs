@@ -21,5 +21,5 @@ pub mod sampling;
 pub use architecture::{Architecture, Family, Part, Role, Rope, Scaling};
 pub use checkpoint::Checkpoint;
 pub use error::LlmError;
-pub use model::{DecoderModel, Skeleton};
+pub use model::{DecoderModel, Skeleton, belongs};
 pub use sampling::{Parameters, Seed};

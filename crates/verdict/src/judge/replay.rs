@@ -25,9 +25,7 @@ pub fn replay(
         }
     }
     let Some(replayer) = replayer else { return Check::not_checked(id, Why::NoReplayer) };
-    let inputs: Vec<(String, Tensor)> =
-        inputs.iter().map(|opening| (opening.name().to_owned(), opening.tensor().clone())).collect();
-    let result = match replayer.replay(model, &inputs, &receipt.claim.parameters) {
+    let result = match replayer.replay(model, inputs, &receipt.claim) {
         Ok(result) => result,
         Err(ReplayError::ModelAbsent(model)) => return Check::not_checked(id, Why::ModelAbsent(model)),
         Err(ReplayError::NumericVersion { claimed }) => {

@@ -8,8 +8,8 @@ use hallmark_model::ops::{Domain, find};
 use hallmark_model::reference;
 use hallmark_receipt::json::{Object, Value, object};
 use hallmark_receipt::{
-    Alg, Bundle, Certificate, Digest, Envelope, KeyId, Model, Nonce, Opening, Price, Publication, Purpose,
-    RequestId, Salt, SecretKey, Signer, Tensor, Wanted, Work, domain, issue, model_id,
+    Alg, Bundle, Certificate, Claim, Digest, Envelope, KeyId, Model, Nonce, Opening, Price, Publication,
+    Purpose, RequestId, Salt, SecretKey, Signer, Tensor, Wanted, Work, domain, issue, model_id,
 };
 use hallmark_verdict::{Context, Policy, ReplayError, Replayer, Trust, Verdict, judge};
 
@@ -97,10 +97,10 @@ impl Replayer for Copies {
     fn replay(
         &self,
         model: &Digest,
-        inputs: &[(String, Tensor)],
-        parameters: &Object,
+        inputs: &[Opening],
+        claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
-        if !parameters.is_empty() {
+        if !claim.parameters.is_empty() {
             return Err(ReplayError::Parameters);
         }
         let graph = self.0.get(model).ok_or(ReplayError::ModelAbsent(*model))?;
@@ -111,8 +111,8 @@ impl Replayer for Copies {
             .map(|id| {
                 inputs
                     .iter()
-                    .find(|(given, _)| *given == name(id))
-                    .map(|(_, tensor)| tensor)
+                    .find(|opening| opening.name() == name(id))
+                    .map(Opening::tensor)
                     .ok_or_else(|| ReplayError::Execution(format!("input `{}` is missing", name(id))))
             })
             .collect::<Result<_, _>>()?;
