@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 use crate::chat::{Completed, Delta};
 use crate::error::ApiError;
 
-pub mod anthropic;
+
 pub mod completions;
 pub mod fields;
 pub mod openai;
-pub mod responses;
+
 
 /// A server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hallmark_receipt::json::Object;
 use hallmark_receipt::{
     Certificate, Digest, Envelope, IssueError, Issuer, KeyId, Nonce, Opening, Purpose, RequestId, Salt,
     SignError, Signer as _, Tensor, Wanted, Work, stream,
@@ -249,16 +248,4 @@ impl hallmark_receipt::Signer for SessionKey {
 /// What a receipt's `response` commits to.
 pub fn response_text(done: &Completed) -> String {
     crate::json::canonical(&done.message())
-}
-
-/// Whether a model can be told apart by its bytes, for `/v1/models`.
-pub fn model_value(card: &ModelCard) -> Object {
-    use hallmark_receipt::json::object;
-    match &card.model {
-        hallmark_receipt::Model::Id(id) => object([("id", id.to_string().into())]),
-        hallmark_receipt::Model::Claimed { provider, name } => {
-            object([("name", name.as_str().into()), ("provider", provider.as_str().into())])
-        }
-        _ => Object::new(),
-    }
 }
