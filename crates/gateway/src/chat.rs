@@ -165,7 +165,8 @@ pub struct Token {
 
 impl Token {
     fn to_value(&self) -> Value {
-        let item = |text: &str, logprob: f64| json!({"token": text, "logprob": logprob, "bytes": text.as_bytes()});
+        let item =
+            |text: &str, logprob: f64| json!({"token": text, "logprob": logprob, "bytes": text.as_bytes()});
         let mut value = item(&self.text, self.logprob);
         if let Value::Object(members) = &mut value {
             let top = self.top.iter().map(|(text, logprob)| item(text, *logprob)).collect();

@@ -7,11 +7,9 @@ use serde_json::{Map, Value};
 use crate::chat::{Completed, Delta};
 use crate::error::ApiError;
 
-
 pub mod completions;
 pub mod fields;
 pub mod openai;
-
 
 /// A server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -96,7 +96,9 @@ impl ApiError {
     pub fn retry_after(&self) -> Option<u64> {
         let wait = match self {
             Self::Quota { retry_after } | Self::Overloaded { retry_after } => *retry_after,
-            Self::Backend(BackendError::Busy { retry_after }) => retry_after.unwrap_or(Duration::from_secs(1)),
+            Self::Backend(BackendError::Busy { retry_after }) => {
+                retry_after.unwrap_or(Duration::from_secs(1))
+            }
             _ => return None,
         };
         Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))

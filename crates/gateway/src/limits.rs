@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(client.admit(1000), wait(30_000));
         assert_eq!(client.admit(31_000), Ok(()));
         client.charge(31_000, 1200);
-        assert_eq!(client.admit(91_000), wait(60_000), "two minutes' tokens are used");
+        assert_eq!(client.admit(61_000), wait(30_000), "two minutes' tokens are used");
     }
 
     #[test]

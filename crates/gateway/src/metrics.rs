@@ -72,11 +72,15 @@ impl Metrics {
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
         }
         let name = "hallmark_gateway_answer_seconds";
-        let _ = write!(out, "# HELP {name} Time from request to the end of the answer.\n# TYPE {name} histogram\n");
+        let _ = write!(
+            out,
+            "# HELP {name} Time from request to the end of the answer.\n# TYPE {name} histogram\n"
+        );
         let mut count = 0;
         for (index, bucket) in self.times.iter().enumerate() {
             count += bucket.load(Relaxed);
-            let bound = BOUNDS.get(index).map_or("+Inf".to_owned(), |bound| (*bound as f64 / 1000.0).to_string());
+            let bound =
+                BOUNDS.get(index).map_or("+Inf".to_owned(), |bound| (*bound as f64 / 1000.0).to_string());
             let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {count}");
         }
         let sum = self.time_sum.load(Relaxed) as f64 / 1000.0;

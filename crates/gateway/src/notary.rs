@@ -157,8 +157,7 @@ impl Notary {
     ) -> Result<Digest, NotaryError> {
         let replay = replay.unwrap_or_default();
         let mut inputs = vec![ticket.request];
-        let mut outputs =
-            vec![Opening::new(RESPONSE, Tensor::vector(vec![response]), ticket.response_salt)?];
+        let mut outputs = vec![Opening::new(RESPONSE, Tensor::vector(vec![response]), ticket.response_salt)?];
         for (side, tensors) in [(&mut inputs, replay.inputs), (&mut outputs, replay.outputs)] {
             for (name, tensor) in tensors {
                 side.push(Opening::new(name, tensor, Salt(self.host.draw()?))?);
@@ -187,10 +186,7 @@ impl Notary {
     }
 
     /// The signer of one stream, and the line that opens it.
-    pub fn stream(
-        &self,
-        ticket: &Ticket,
-    ) -> Result<(stream::Signer<SessionKey>, String), NotaryError> {
+    pub fn stream(&self, ticket: &Ticket) -> Result<(stream::Signer<SessionKey>, String), NotaryError> {
         let session = self.session()?;
         let preamble = stream::Preamble {
             receipt: self.issuer.envelope().clone(),

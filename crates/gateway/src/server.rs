@@ -193,7 +193,11 @@ impl Gateway {
 
     /// Serves connections from `listener` until `shutdown` is ready; then takes no more requests, lets running answers finish
     /// within the limits' drain time, and returns.
-    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> std::io::Result<()> {
         let limits = &self.state.limits;
         let service = TowerToHyperService::new(self.router());
         let places = Arc::new(Semaphore::new(limits.connections));

@@ -25,7 +25,8 @@ impl NativeKey {
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, SignError> {
         let refused = || SignError::Unavailable { reason: "the library refuses the seed".to_owned() };
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| refused())?;
-        let public = PublicKey::from_bytes(Alg::Ed25519, pair.public_key().as_ref()).map_err(|_| refused())?;
+        let public =
+            PublicKey::from_bytes(Alg::Ed25519, pair.public_key().as_ref()).map_err(|_| refused())?;
         Ok(Self { pair, public })
     }
 }

@@ -216,10 +216,7 @@ impl<S: Signer> Issuer<S> {
     }
 }
 
-fn verify_certificate(
-    certificate: &Envelope,
-    signer: &dyn Signer,
-) -> Result<Certificate, IssueError> {
+fn verify_certificate(certificate: &Envelope, signer: &dyn Signer) -> Result<Certificate, IssueError> {
     let certificate = Certificate::verify(certificate)?;
     let (expected, got) = (certificate.key.id(), signer.public_key().id());
     if expected != got {

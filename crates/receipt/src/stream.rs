@@ -210,8 +210,7 @@ impl Chain {
     /// Takes an event in; gives what is signed about it.
     fn step(&mut self, name: &str, data: &str, claim: Option<&Digest>) -> Vec<u8> {
         let length = u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes();
-        self.head =
-            STREAM_EVENT.hash(&[self.head.as_bytes(), &length, name.as_bytes(), data.as_bytes()]);
+        self.head = STREAM_EVENT.hash(&[self.head.as_bytes(), &length, name.as_bytes(), data.as_bytes()]);
         let mut payload = self.request.as_bytes().to_vec();
         payload.extend_from_slice(&self.index.to_be_bytes());
         payload.extend_from_slice(self.head.as_bytes());
@@ -320,7 +319,9 @@ impl Reader {
     /// The claim that the whole stream led to.
     pub fn finish(self) -> Result<Digest, StreamError> {
         match self.state {
-            State::Sealed(_) if !self.line.is_empty() || !self.pending.is_empty() => Err(StreamError::AfterSeal),
+            State::Sealed(_) if !self.line.is_empty() || !self.pending.is_empty() => {
+                Err(StreamError::AfterSeal)
+            }
             State::Sealed(claim) => Ok(claim),
             State::Failed(error) => Err(error),
             State::Open { chain, .. } => Err(StreamError::Cut { events: chain.index }),

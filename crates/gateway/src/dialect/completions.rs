@@ -76,7 +76,8 @@ impl Completions {
     }
 
     fn value(&self, text: &str, finish: Option<Finish>) -> Value {
-        let choice = json!({"index": 0, "text": text, "finish_reason": finish.map(Finish::name), "logprobs": null});
+        let choice =
+            json!({"index": 0, "text": text, "finish_reason": finish.map(Finish::name), "logprobs": null});
         json!({"id": format!("cmpl-{}", self.head.id), "object": "text_completion",
                "created": self.head.created, "model": self.head.model, "choices": [choice]})
     }

@@ -42,15 +42,20 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
     if answer.vectors.len() != count {
         return Err(BackendError::Malformed { what: "another number of vectors than of texts" }.into());
     }
-    let data: Value = answer.vectors.iter().enumerate().map(|(index, vector)| {
-        let value = if encoded {
-            let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
-            STANDARD.encode(bytes).into()
-        } else {
-            json!(vector)
-        };
-        json!({"object": "embedding", "index": index, "embedding": value})
-    }).collect();
+    let data: Value = answer
+        .vectors
+        .iter()
+        .enumerate()
+        .map(|(index, vector)| {
+            let value = if encoded {
+                let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+                STANDARD.encode(bytes).into()
+            } else {
+                json!(vector)
+            };
+            json!({"object": "embedding", "index": index, "embedding": value})
+        })
+        .collect();
     let capability = ticket.capability().to_text();
     let (notary, card, text) = (state.notary.clone(), card.clone(), crate::json::canonical(&data));
     let usage = answer.usage;
