@@ -7,9 +7,11 @@ use serde_json::{Map, Value};
 use crate::chat::{Completed, Delta};
 use crate::error::ApiError;
 
+pub mod anthropic;
 pub mod completions;
 pub mod fields;
 pub mod openai;
+pub mod responses;
 
 /// A server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +25,26 @@ pub struct Event {
 impl Event {
     /// An event without a name.
     pub fn data(value: &Value) -> Self {
-        // JSON text of serde_json has no line feed.
-        Self { name: None, data: value.to_string() }
+        Self { name: None, data: one_line(value) }
     }
 
     /// An event with a name.
     pub fn named(name: &'static str, value: &Value) -> Self {
-        Self { name: Some(name), data: value.to_string() }
+        Self { name: Some(name), data: one_line(value) }
     }
+}
+
+/// JSON on one line even for readers to whom more characters than line feed and carriage return end a line (Python's
+/// `splitlines`, with which published clients read events). The ASCII ones among them are escaped in JSON anyway.
+fn one_line(value: &Value) -> String {
+    const ENDS: [(char, &str); 3] = [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    let mut text = value.to_string();
+    for (end, escape) in ENDS {
+        if text.contains(end) {
+            text = text.replace(end, escape);
+        }
+    }
+    text
 }
 
 /// What every answer says of itself.

@@ -34,6 +34,8 @@ pub fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/v1/chat/completions", answers(Kind::Chat))
         .route("/v1/completions", answers(Kind::Completions))
+        .route("/v1/responses", answers(Kind::Responses))
+        .route("/v1/messages", answers(Kind::Messages))
         .route("/v1/embeddings", post(embeddings::embed))
         .route("/v1/models", get(info::models))
         .route("/v1/models/{*name}", get(info::model))

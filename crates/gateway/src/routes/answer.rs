@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{CAPABILITY, NONCE, RECEIPT, REQUEST_ID, header, read_body, refusal, respond, streaming};
 use crate::backend::{Answer, BackendError, ModelCard};
 use crate::chat::{ChatRequest, Completed};
-use crate::dialect::{Dialect, Head, completions, openai};
+use crate::dialect::{Dialect, Head, anthropic, completions, openai, responses};
 use crate::error::ApiError;
 use crate::limits::Client;
 use crate::notary::{Ticket, response_text};
@@ -30,6 +30,10 @@ pub enum Kind {
     Chat,
     /// OpenAI's completions.
     Completions,
+    /// OpenAI's responses.
+    Responses,
+    /// Anthropic's messages.
+    Messages,
 }
 
 impl Kind {
@@ -37,6 +41,8 @@ impl Kind {
         match self {
             Self::Chat => openai::parse(body),
             Self::Completions => completions::parse(body),
+            Self::Responses => responses::parse(body),
+            Self::Messages => anthropic::parse(body),
         }
     }
 
@@ -44,6 +50,8 @@ impl Kind {
         Ok(match self {
             Self::Chat => Box::new(openai::Chat::new(head, openai::wants_usage(body)?)),
             Self::Completions => Box::new(completions::Completions::new(head)),
+            Self::Responses => Box::new(responses::Responses::new(head)),
+            Self::Messages => Box::new(anthropic::Messages::new(head)),
         })
     }
 
@@ -52,12 +60,14 @@ impl Kind {
         match self {
             Self::Chat => Some(tee::chat_text(body)),
             Self::Completions => Some(tee::completion_text(body)),
+            Self::Responses | Self::Messages => None,
         }
     }
 
     fn error(self) -> fn(&ApiError) -> Value {
         match self {
-            Self::Chat | Self::Completions => ApiError::openai,
+            Self::Chat | Self::Completions | Self::Responses => ApiError::openai,
+            Self::Messages => ApiError::anthropic,
         }
     }
 }
