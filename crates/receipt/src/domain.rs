@@ -32,6 +32,10 @@ registry! {
     KEY = "hallmark.key.v1";
     /// The digest of one piece of evidence, as a receipt signs it.
     EVIDENCE = "hallmark.evidence.v1";
+    /// The first head of a signed stream's chain.
+    STREAM = "hallmark.stream.v1";
+    /// A later head of a signed stream's chain.
+    STREAM_EVENT = "hallmark.stream-event.v1";
     /// The digest of a model's graph without its weights.
     GRAPH = "hallmark.graph.v1";
     /// A leaf of a model's weight tree.

@@ -19,11 +19,22 @@ pub enum PayloadType {
     Revocation,
     /// A bare claim id: the evidence `signature`.
     ClaimId,
+    /// The state of a signed stream after an event (`stream.md` §4).
+    StreamEvent,
+    /// The state of a signed stream after its last event, and the claim that it led to.
+    StreamSeal,
 }
 
 impl PayloadType {
     /// Every type.
-    pub const ALL: [Self; 4] = [Self::Statement, Self::Certificate, Self::Revocation, Self::ClaimId];
+    pub const ALL: [Self; 6] = [
+        Self::Statement,
+        Self::Certificate,
+        Self::Revocation,
+        Self::ClaimId,
+        Self::StreamEvent,
+        Self::StreamSeal,
+    ];
 
     /// The media type.
     pub fn name(self) -> &'static str {
@@ -32,6 +43,8 @@ impl PayloadType {
             Self::Certificate => "application/vnd.hallmark.certificate+json",
             Self::Revocation => "application/vnd.hallmark.revocation+json",
             Self::ClaimId => "application/vnd.hallmark.claim-id",
+            Self::StreamEvent => "application/vnd.hallmark.stream-event",
+            Self::StreamSeal => "application/vnd.hallmark.stream-seal",
         }
     }
 

@@ -111,74 +111,112 @@ pub enum IssueError {
     Sign(#[from] SignError),
 }
 
-/// Issues a receipt for `work`, signed by `signer`, whose key `certificate` certifies for receipts.
-pub fn issue(work: Work, certificate: &Envelope, signer: &dyn Signer) -> Result<Bundle, IssueError> {
-    let certified = verify_certificate(certificate, signer, work.time)?;
-    let expected = match &work.model {
-        Model::Id(id) => Some(*id),
-        Model::Claimed { .. } => None,
-    };
-    let got = work.manifest.as_ref().map(model_id);
-    if got != expected {
-        return Err(IssueError::Manifest { expected: work.model, got });
-    }
-    verify_names(&work.inputs, "inputs")?;
-    verify_names(&work.outputs, "outputs")?;
-    verify_bounds(&work)?;
-    let claim = Claim {
-        network: work.network,
-        node: certified.identity.id(),
-        request_id: work.request_id,
-        nonce: work.nonce,
-        model: work.model,
-        inputs: commitment(INPUTS, &work.inputs),
-        outputs: commitment(OUTPUTS, &work.outputs),
-        parameters: work.parameters,
-        parents: work.parents,
-    };
-    let claim_id = claim.id();
-    let mut evidence = Vec::new();
-    if work.evidence.signature {
-        evidence.push(Evidence::sign(claim_id, signer)?);
-    }
-    if let Some(numeric) = work.evidence.replay {
-        evidence.push(Evidence::Replay { claim_id, numeric });
-    }
-    if evidence.is_empty() {
-        return Err(IssueError::NoEvidence);
-    }
-    let receipt = Receipt {
-        subject: claim.outputs,
-        claim,
-        claim_id,
-        time: work.time,
-        signer: signer.public_key().id(),
-        evidence: evidence.iter().map(|item| (item.kind(), item.digest())).collect(),
-        graph: work.graph.is_some(),
-        price: work.price,
-    };
-    let payload = receipt.to_payload();
-    // What the format would refuse is not signed.
-    Receipt::parse(&payload)?;
-    let mut publications = work.publications;
-    publications.sort_by_key(|envelope| envelope.key_id);
-    Ok(Bundle {
-        envelope: Envelope::sign(PayloadType::Statement, payload, signer)?,
-        certificates: vec![certificate.clone()],
-        inputs: Some(work.inputs),
-        outputs: Some(work.outputs),
-        evidence,
-        manifest: work.manifest,
-        graph: work.graph,
-        publications,
-    })
+/// A receipt key with its certificate, checked once, for whoever issues many receipts.
+#[derive(Debug)]
+pub struct Issuer<S> {
+    envelope: Envelope,
+    certificate: Certificate,
+    node: KeyId,
+    key: KeyId,
+    signer: S,
 }
 
-fn verify_certificate(
-    certificate: &Envelope,
-    signer: &dyn Signer,
-    time: u64,
-) -> Result<Certificate, IssueError> {
+/// Issues a receipt for `work`, signed by `signer`, whose key `certificate` certifies for receipts.
+pub fn issue(work: Work, certificate: &Envelope, signer: &dyn Signer) -> Result<Bundle, IssueError> {
+    Issuer::new(certificate.clone(), signer)?.issue(work)
+}
+
+impl<S: Signer> Issuer<S> {
+    /// Pairs `signer` with the certificate of its key for receipts.
+    pub fn new(envelope: Envelope, signer: S) -> Result<Self, IssueError> {
+        let certificate = verify_certificate(&envelope, &signer)?;
+        let (node, key) = (certificate.identity.id(), certificate.key.id());
+        Ok(Self { envelope, certificate, node, key, signer })
+    }
+
+    /// The certificate, in force or not.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// The signed certificate.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// The receipt key.
+    pub fn signer(&self) -> &S {
+        &self.signer
+    }
+
+    /// Issues a receipt for `work`.
+    pub fn issue(&self, work: Work) -> Result<Bundle, IssueError> {
+        if !self.certificate.is_valid_at(work.time) {
+            let Certificate { not_before, not_after, .. } = self.certificate;
+            return Err(IssueError::Validity { not_before, not_after, time: work.time });
+        }
+        let expected = match &work.model {
+            Model::Id(id) => Some(*id),
+            Model::Claimed { .. } => None,
+        };
+        let got = work.manifest.as_ref().map(model_id);
+        if got != expected {
+            return Err(IssueError::Manifest { expected: work.model, got });
+        }
+        verify_names(&work.inputs, "inputs")?;
+        verify_names(&work.outputs, "outputs")?;
+        verify_bounds(&work)?;
+        let claim = Claim {
+            network: work.network,
+            node: self.node,
+            request_id: work.request_id,
+            nonce: work.nonce,
+            model: work.model,
+            inputs: commitment(INPUTS, &work.inputs),
+            outputs: commitment(OUTPUTS, &work.outputs),
+            parameters: work.parameters,
+            parents: work.parents,
+        };
+        let claim_id = claim.id();
+        let mut evidence = Vec::new();
+        if work.evidence.signature {
+            evidence.push(Evidence::sign(claim_id, &self.signer)?);
+        }
+        if let Some(numeric) = work.evidence.replay {
+            evidence.push(Evidence::Replay { claim_id, numeric });
+        }
+        if evidence.is_empty() {
+            return Err(IssueError::NoEvidence);
+        }
+        let receipt = Receipt {
+            subject: claim.outputs,
+            claim,
+            claim_id,
+            time: work.time,
+            signer: self.key,
+            evidence: evidence.iter().map(|item| (item.kind(), item.digest())).collect(),
+            graph: work.graph.is_some(),
+            price: work.price,
+        };
+        let payload = receipt.to_payload();
+        // What the format would refuse is not signed.
+        Receipt::parse(&payload)?;
+        let mut publications = work.publications;
+        publications.sort_by_key(|envelope| envelope.key_id);
+        Ok(Bundle {
+            envelope: Envelope::sign(PayloadType::Statement, payload, &self.signer)?,
+            certificates: vec![self.envelope.clone()],
+            inputs: Some(work.inputs),
+            outputs: Some(work.outputs),
+            evidence,
+            manifest: work.manifest,
+            graph: work.graph,
+            publications,
+        })
+    }
+}
+
+fn verify_certificate(certificate: &Envelope, signer: &dyn Signer) -> Result<Certificate, IssueError> {
     let certificate = Certificate::verify(certificate)?;
     let (expected, got) = (certificate.key.id(), signer.public_key().id());
     if expected != got {
@@ -186,10 +224,6 @@ fn verify_certificate(
     }
     if certificate.purpose != Purpose::Receipt {
         return Err(IssueError::Purpose { got: certificate.purpose });
-    }
-    if !certificate.is_valid_at(time) {
-        let Certificate { not_before, not_after, .. } = certificate;
-        return Err(IssueError::Validity { not_before, not_after, time });
     }
     Ok(certificate)
 }

@@ -68,6 +68,7 @@ pub mod keys;
 pub mod merkle;
 pub mod publication;
 pub mod statement;
+pub mod stream;
 pub mod tensor;
 pub mod wire;
 
@@ -78,7 +79,7 @@ pub use commit::{Opening, OpeningError, Salt};
 pub use digest::Digest;
 pub use dsse::{Envelope, PayloadType};
 pub use evidence::{Evidence, EvidenceKind};
-pub use issue::{IssueError, Wanted, Work, issue};
+pub use issue::{IssueError, Issuer, Wanted, Work, issue};
 pub use keys::{Alg, KeyId, PublicKey, SecretKey, SignError, SignatureError, Signer};
 pub use publication::{Publication, PublicationError};
 pub use statement::{Price, Receipt};

@@ -1,0 +1,247 @@
+//! From an answer to its receipt, and from a node's keys to the keys that sign streams.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use hallmark_receipt::{
+    Certificate, Digest, Envelope, IssueError, Issuer, KeyId, Nonce, Opening, Purpose, RequestId, Salt,
+    SignError, Signer as _, Tensor, Wanted, Work, stream,
+};
+
+use crate::backend::{ModelCard, Replay};
+use crate::chat::{Completed, Usage};
+use crate::error::ApiError;
+use crate::host::{Host, NoRandomness};
+use crate::signing::{Key, NativeKey};
+use crate::store::{Capability, Filed, ReceiptStore, StoreError};
+
+/// The name of the answer's tensor among a claim's outputs.
+pub const RESPONSE: &str = "response";
+/// How long a stream key signs: a quarter of its certificate's day.
+const SESSION: u64 = 6 * 3_600_000;
+const SESSION_VALIDITY: u64 = 24 * 3_600_000;
+/// Verifiers' clocks may be behind ours.
+const SKEW: u64 = 300_000;
+
+/// Why there is no receipt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotaryError {
+    /// No random bytes.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// Not issued.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// A tensor that cannot be committed to.
+    #[error(transparent)]
+    Opening(#[from] hallmark_receipt::OpeningError),
+    /// The session key could not be certified.
+    #[error(transparent)]
+    Certificate(#[from] hallmark_receipt::CertificateError),
+    /// Not signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// Not kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<NotaryError> for ApiError {
+    fn from(error: NotaryError) -> Self {
+        // The cause is the operator's business; it holds no part of the request.
+        tracing::error!(%error, "no receipt");
+        Self::Receipt
+    }
+}
+
+/// A key that signs the events of streams, with what shows whose it is.
+#[derive(Debug)]
+pub struct Session {
+    key: NativeKey,
+    envelope: Envelope,
+    renew_at: u64,
+}
+
+/// Issues receipts and certifies session keys. One for each node.
+pub struct Notary {
+    issuer: Issuer<Key>,
+    network: String,
+    host: Arc<dyn Host>,
+    store: Arc<dyn ReceiptStore>,
+    /// Replaced when its time is over; nothing else writes.
+    session: RwLock<Arc<Session>>,
+}
+
+/// A request that will get a receipt.
+pub struct Ticket {
+    request: Opening,
+    commitment: Digest,
+    request_salt: Salt,
+    chain_salt: Salt,
+    response_salt: Salt,
+    request_id: RequestId,
+    nonce: Nonce,
+    capability: Capability,
+}
+
+impl Ticket {
+    /// What will fetch the openings.
+    pub fn capability(&self) -> &Capability {
+        &self.capability
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+}
+
+impl Notary {
+    /// A notary for the node that certified `key` for receipts.
+    pub fn new(
+        network: String,
+        certificate: Envelope,
+        key: Key,
+        host: Arc<dyn Host>,
+        store: Arc<dyn ReceiptStore>,
+    ) -> Result<Self, NotaryError> {
+        let issuer = Issuer::new(certificate, key)?;
+        let session = RwLock::new(Arc::new(new_session(&issuer, &*host)?));
+        Ok(Self { issuer, network, host, store, session })
+    }
+
+    /// The node.
+    pub fn node(&self) -> KeyId {
+        self.issuer.certificate().identity.id()
+    }
+
+    /// The receipt key's certificate.
+    pub fn certificate(&self) -> &Envelope {
+        self.issuer.envelope()
+    }
+
+    /// The place where receipts are kept.
+    pub fn store(&self) -> &Arc<dyn ReceiptStore> {
+        &self.store
+    }
+
+    /// Whether receipts can be issued now.
+    pub fn is_ready(&self) -> bool {
+        self.issuer.certificate().is_valid_at(self.host.now())
+    }
+
+    /// Commits to a request's canonical JSON. `nonce` is the requester's, where it sent one.
+    pub fn ticket(&self, request: &str, nonce: Option<Nonce>) -> Result<Ticket, NotaryError> {
+        let request_salt = Salt(self.host.draw()?);
+        let request = stream::request(request, request_salt)?;
+        Ok(Ticket {
+            commitment: request.commitment(),
+            request,
+            request_salt,
+            chain_salt: Salt(self.host.draw()?),
+            response_salt: Salt(self.host.draw()?),
+            request_id: RequestId(self.host.draw()?),
+            nonce: nonce.map_or_else(|| self.host.draw().map(Nonce), Ok)?,
+            capability: Capability(self.host.draw()?),
+        })
+    }
+
+    /// Issues the receipt for an answer whose text is `response`, and keeps it. Gives the claim's id.
+    pub fn settle(
+        &self,
+        ticket: Ticket,
+        card: &ModelCard,
+        response: String,
+        replay: Option<Replay>,
+        usage: Option<Usage>,
+    ) -> Result<Digest, NotaryError> {
+        let replay = replay.unwrap_or_default();
+        let mut inputs = vec![ticket.request];
+        let mut outputs = vec![Opening::new(RESPONSE, Tensor::vector(vec![response]), ticket.response_salt)?];
+        for (side, tensors) in [(&mut inputs, replay.inputs), (&mut outputs, replay.outputs)] {
+            for (name, tensor) in tensors {
+                side.push(Opening::new(name, tensor, Salt(self.host.draw()?))?);
+            }
+        }
+        let bundle = self.issuer.issue(Work {
+            network: self.network.clone(),
+            request_id: ticket.request_id,
+            nonce: ticket.nonce,
+            model: card.model.clone(),
+            inputs,
+            outputs,
+            parameters: replay.parameters,
+            parents: Vec::new(),
+            time: self.host.now(),
+            price: card.price.as_ref().zip(usage).map(|(price, usage)| price.of(usage)),
+            evidence: Wanted { signature: true, replay: replay.numeric },
+            manifest: replay.manifest,
+            graph: replay.graph,
+            publications: replay.publications,
+        })?;
+        let id = bundle.evidence.first().map(hallmark_receipt::Evidence::claim_id);
+        let id = id.ok_or(IssueError::NoEvidence)?;
+        self.store.put(id, Filed { bundle, capability: ticket.capability.digest() })?;
+        Ok(id)
+    }
+
+    /// The signer of one stream, and the line that opens it.
+    pub fn stream(&self, ticket: &Ticket) -> Result<(stream::Signer<SessionKey>, String), NotaryError> {
+        let session = self.session()?;
+        let preamble = stream::Preamble {
+            receipt: self.issuer.envelope().clone(),
+            session: session.envelope.clone(),
+            request_salt: ticket.request_salt,
+            salt: ticket.chain_salt,
+        };
+        let signer = stream::Signer::new(ticket.commitment, &ticket.chain_salt, SessionKey(session));
+        Ok((signer, preamble.to_line()))
+    }
+
+    fn session(&self) -> Result<Arc<Session>, NotaryError> {
+        let current = self.session.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.host.now() < current.renew_at {
+            return Ok(current);
+        }
+        let mut slot = self.session.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been first.
+        if self.host.now() >= slot.renew_at {
+            *slot = Arc::new(new_session(&self.issuer, &*self.host)?);
+        }
+        Ok(slot.clone())
+    }
+}
+
+fn new_session(issuer: &Issuer<Key>, host: &dyn Host) -> Result<Session, NotaryError> {
+    let seed = zeroize::Zeroizing::new(host.draw()?);
+    let key = NativeKey::from_seed(&seed)?;
+    let (now, receipt) = (host.now(), issuer.certificate());
+    let certificate = Certificate {
+        identity: issuer.signer().public_key(),
+        key: key.public_key(),
+        purpose: Purpose::Stream,
+        not_before: now.saturating_sub(SKEW).max(receipt.not_before),
+        not_after: now.saturating_add(SESSION_VALIDITY).min(receipt.not_after),
+    };
+    let envelope = certificate.sign(issuer.signer())?;
+    Ok(Session { key, envelope, renew_at: now.saturating_add(SESSION) })
+}
+
+/// A shared session key.
+#[derive(Clone, Debug)]
+pub struct SessionKey(Arc<Session>);
+
+impl hallmark_receipt::Signer for SessionKey {
+    fn public_key(&self) -> hallmark_receipt::PublicKey {
+        self.0.key.public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.0.key.sign(message)
+    }
+}
+
+/// What a receipt's `response` commits to.
+pub fn response_text(done: &Completed) -> String {
+    crate::json::canonical(&done.message())
+}

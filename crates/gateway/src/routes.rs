@@ -1,0 +1,93 @@
+//! Addresses.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+use crate::server::State;
+
+mod answer;
+mod embeddings;
+mod info;
+mod receipts;
+mod streaming;
+
+/// A receipt's id.
+pub const RECEIPT: HeaderName = HeaderName::from_static("x-hallmark-receipt");
+/// What fetches a receipt's openings.
+pub const CAPABILITY: HeaderName = HeaderName::from_static("x-hallmark-capability");
+/// The requester's own nonce: 64 hexadecimal digits.
+pub const NONCE: HeaderName = HeaderName::from_static("x-hallmark-nonce");
+/// The request's id.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+pub fn router(state: Arc<State>) -> Router {
+    use answer::Kind;
+    let answers = |kind: Kind| post(move |state, request| answer::answer(state, kind, request));
+    Router::new()
+        .route("/v1/chat/completions", answers(Kind::Chat))
+        .route("/v1/completions", answers(Kind::Completions))
+        .route("/v1/responses", answers(Kind::Responses))
+        .route("/v1/messages", answers(Kind::Messages))
+        .route("/v1/embeddings", post(embeddings::embed))
+        .route("/v1/models", get(info::models))
+        .route("/v1/models/{*name}", get(info::model))
+        .route("/v1/receipts/{id}", get(receipts::fetch))
+        .route("/signing-key", get(info::signing_key))
+        .route("/health", get(info::health))
+        .route("/ready", get(info::ready))
+        .route("/metrics", get(info::metrics))
+        .fallback(|| async { refusal(&ApiError::NotFound, ApiError::openai) })
+        .method_not_allowed_fallback(|| async { refusal(&ApiError::Method, ApiError::openai) })
+        .with_state(state)
+}
+
+/// A JSON answer.
+fn respond(status: StatusCode, value: &Value) -> Response {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A refusal, in the form that `write` gives it.
+fn refusal(error: &ApiError, write: fn(&ApiError) -> Value) -> Response {
+    let mut response = respond(error.status(), &write(error));
+    if let Some(seconds) = error.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// A request's body: bounded in size and time, and a JSON object.
+async fn read_body(state: &State, body: Body) -> Result<Map<String, Value>, ApiError> {
+    let limit = state.limits.body;
+    let read = axum::body::to_bytes(body, limit);
+    let bytes = match tokio::time::timeout(state.limits.body_time, read).await {
+        Err(_) => return Err(ApiError::BodyTimeOut),
+        Ok(Ok(bytes)) => bytes,
+        // Too long, or the client went away, to whom it does not matter.
+        Ok(Err(_)) => return Err(ApiError::BodyTooLarge { limit }),
+    };
+    let invalid = |message: &str| ApiError::Invalid { param: None, message: message.to_owned() };
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(invalid("the body must be a JSON object")),
+        Err(error) => {
+            let (line, column) = (error.line(), error.column());
+            Err(invalid(&format!("the body is not JSON (line {line}, column {column})")))
+        }
+    }
+}
+
+/// A header's text, if it has one.
+fn header<'a>(headers: &'a http::HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

@@ -1,0 +1,233 @@
+//! From a request to an answer with its receipt, in whichever wire format.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::State as Shared;
+use axum::response::Response;
+use futures_util::StreamExt as _;
+use hallmark_receipt::{Digest, Nonce};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use serde_json::{Map, Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{CAPABILITY, NONCE, RECEIPT, REQUEST_ID, header, read_body, refusal, respond, streaming};
+use crate::backend::{Answer, BackendError, ModelCard};
+use crate::chat::{ChatRequest, Completed};
+use crate::dialect::{Dialect, Head, anthropic, completions, openai, responses};
+use crate::error::ApiError;
+use crate::limits::Client;
+use crate::notary::{Ticket, response_text};
+use crate::server::State;
+use crate::tee;
+
+/// The wire formats that ask for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// OpenAI's chat completions.
+    Chat,
+    /// OpenAI's completions.
+    Completions,
+    /// OpenAI's responses.
+    Responses,
+    /// Anthropic's messages.
+    Messages,
+}
+
+impl Kind {
+    fn parse(self, body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
+        match self {
+            Self::Chat => openai::parse(body),
+            Self::Completions => completions::parse(body),
+            Self::Responses => responses::parse(body),
+            Self::Messages => anthropic::parse(body),
+        }
+    }
+
+    fn dialect(self, head: Head, body: &Map<String, Value>) -> Result<Box<dyn Dialect>, ApiError> {
+        Ok(match self {
+            Self::Chat => Box::new(openai::Chat::new(head, openai::wants_usage(body)?)),
+            Self::Completions => Box::new(completions::Completions::new(head)),
+            Self::Responses => Box::new(responses::Responses::new(head)),
+            Self::Messages => Box::new(anthropic::Messages::new(head)),
+        })
+    }
+
+    /// What OpenGradient's clients hash of the request; they speak only some of the formats.
+    fn tee_text(self, body: &Map<String, Value>) -> Option<String> {
+        match self {
+            Self::Chat => Some(tee::chat_text(body)),
+            Self::Completions => Some(tee::completion_text(body)),
+            Self::Responses | Self::Messages => None,
+        }
+    }
+
+    fn error(self) -> fn(&ApiError) -> Value {
+        match self {
+            Self::Chat | Self::Completions | Self::Responses => ApiError::openai,
+            Self::Messages => ApiError::anthropic,
+        }
+    }
+}
+
+/// Answers a request.
+pub async fn answer(Shared(state): Shared<Arc<State>>, kind: Kind, request: Request<Body>) -> Response {
+    state.metrics.requests_total.fetch_add(1, Relaxed);
+    let (parts, body) = request.into_parts();
+    let result = match start(&state, kind, &parts.headers, body).await {
+        Ok((work, answer, true)) => streaming::respond(work, answer),
+        Ok((work, answer, false)) => single(work, answer).await,
+        Err(error) => Err(error),
+    };
+    result.unwrap_or_else(|error| {
+        let count = if error.status().is_client_error() {
+            &state.metrics.refused_total
+        } else {
+            &state.metrics.failed_total
+        };
+        count.fetch_add(1, Relaxed);
+        // The error's text may hold a provider's words about the request; its status does not.
+        tracing::debug!(status = error.status().as_u16(), "refused");
+        refusal(&error, kind.error())
+    })
+}
+
+/// A request that is being answered. Dropped with the response, wherever that ends.
+pub struct Work {
+    pub state: Arc<State>,
+    pub client: Arc<Client>,
+    pub card: ModelCard,
+    pub dialect: Box<dyn Dialect>,
+    pub ticket: Option<Ticket>,
+    pub tee_text: Option<String>,
+    pub started: Instant,
+    /// Where the pieces are collected.
+    pub done: Completed,
+    finished: bool,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.state.metrics.answers_running.fetch_sub(1, Relaxed);
+        if !self.finished {
+            self.state.metrics.broken_total.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+async fn start(
+    state: &Arc<State>,
+    kind: Kind,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Work, Answer, bool), ApiError> {
+    let client = state.door.enter(headers)?;
+    client.admit(state.host.now())?;
+    let nonce = match header(headers, &NONCE) {
+        None => None,
+        Some(text) => Some(text.parse::<Nonce>().map_err(|_| {
+            ApiError::invalid(NONCE.as_str(), "the header x-hallmark-nonce takes 64 hexadecimal digits")
+        })?),
+    };
+    let body = read_body(state, body).await?;
+    let request = kind.parse(&body)?;
+    let (card, backend) = state.model(&request.model)?;
+    let stream = request.stream;
+    let tee_text = if state.tee.is_some() { kind.tee_text(&body) } else { None };
+    let canonical = crate::json::canonical(&Value::Object(body.clone()));
+    let ticket = state.notary.ticket(&canonical, nonce)?;
+    let head = Head {
+        id: ticket.request_id().to_string(),
+        created: state.host.now() / 1000,
+        model: request.model.clone(),
+    };
+    let dialect = kind.dialect(head, &body)?;
+    let turn = state.turns.take().await?;
+    state.metrics.answers_running.fetch_add(1, Relaxed);
+    let work = Work {
+        state: state.clone(),
+        client,
+        card: card.clone(),
+        dialect,
+        ticket: Some(ticket),
+        tee_text,
+        started: Instant::now(),
+        done: Completed::default(),
+        finished: false,
+        _turn: turn,
+    };
+    let answer = tokio::time::timeout(state.limits.answer_time, backend.chat(Arc::new(request))).await;
+    Ok((work, answer.map_err(|_| BackendError::TimedOut)??, stream))
+}
+
+async fn single(mut work: Work, mut answer: Answer) -> Result<Response, ApiError> {
+    let headers = work.headers();
+    let collect = async {
+        while let Some(delta) = answer.deltas.next().await {
+            work.done.push(&delta?).map_err(|_| BackendError::Malformed { what: "an answer too large" })?;
+        }
+        if work.done.finish.is_none() { Err(BackendError::Cut) } else { Ok(()) }
+    };
+    let limit = work.state.limits.answer_time;
+    tokio::time::timeout(limit, collect).await.map_err(|_| BackendError::TimedOut)??;
+    let (id, trailer) = work.finish().await?;
+    let mut response = respond(StatusCode::OK, &work.dialect.single(&work.done, &trailer));
+    response.headers_mut().extend(headers);
+    if let Ok(value) = HeaderValue::try_from(id.to_string()) {
+        response.headers_mut().insert(RECEIPT, value);
+    }
+    Ok(response)
+}
+
+impl Work {
+    /// The headers that do not wait for the answer.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(ticket) = &self.ticket {
+            let texts =
+                [(CAPABILITY, ticket.capability().to_text()), (REQUEST_ID, ticket.request_id().to_string())];
+            headers.extend(texts.into_iter().filter_map(|(name, text)| {
+                let mut value = HeaderValue::try_from(text).ok()?;
+                value.set_sensitive(name == CAPABILITY);
+                Some((name, value))
+            }));
+        }
+        headers
+    }
+
+    /// Issues and files the receipt of the collected answer; gives the claim's id and the members that tell of it.
+    pub async fn finish(&mut self) -> Result<(Digest, Map<String, Value>), ApiError> {
+        let ticket = self.ticket.take().ok_or(ApiError::Receipt)?;
+        let (notary, card) = (self.state.notary.clone(), self.card.clone());
+        let (response, usage) = (response_text(&self.done), self.done.usage);
+        let replay = self.done.replay.take().map(|replay| *replay);
+        let settle = move || notary.settle(ticket, &card, response, replay, usage);
+        // Signing takes microseconds; a disk may take as long as it likes.
+        let id = if self.state.notary.store().blocks() {
+            tokio::task::spawn_blocking(settle).await.map_err(|_| ApiError::Receipt)??
+        } else {
+            settle()?
+        };
+        let mut trailer = Map::new();
+        trailer.insert("hallmark".to_owned(), json!({"receipt": id.to_string()}));
+        if let (Some(key), Some(request)) = (self.state.tee.clone(), self.tee_text.take()) {
+            let (output, seconds) = (tee::output_text(&self.done), self.state.host.now() / 1000);
+            // An RSA signature holds a core for half a millisecond.
+            let fields = tokio::task::spawn_blocking(move || key.fields(&request, &output, seconds)).await;
+            trailer.extend(fields.map_err(|_| ApiError::Receipt)?.map_err(|_| ApiError::Receipt)?);
+        }
+        let metrics = &self.state.metrics;
+        metrics.receipts_total.fetch_add(1, Relaxed);
+        if let Some(usage) = usage {
+            metrics.input_tokens_total.fetch_add(usage.input, Relaxed);
+            metrics.output_tokens_total.fetch_add(usage.output, Relaxed);
+            self.client.charge(self.state.host.now(), usage.total());
+        }
+        metrics.answered(self.started.elapsed());
+        self.finished = true;
+        Ok((id, trailer))
+    }
+}

@@ -1,0 +1,248 @@
+//! A gateway as a whole: put together by [`Builder`], run by [`Gateway::serve`].
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use axum::Router;
+use hallmark_receipt::claim::MAX_NAME;
+use hallmark_receipt::{Envelope, Model};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::backend::{Backend, ModelCard};
+use crate::error::ApiError;
+use crate::host::{Host, System};
+use crate::limits::{ApiKey, Door, Limits, Turns};
+use crate::metrics::Metrics;
+use crate::notary::{Notary, NotaryError};
+use crate::routes;
+use crate::signing::Key;
+use crate::store::{Memory, ReceiptStore};
+use crate::tee::TeeKey;
+
+/// Why a gateway cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The receipt key or its certificate is not fit.
+    #[error(transparent)]
+    Notary(#[from] NotaryError),
+    /// Two backends have a model of this name.
+    #[error("two models are named `{name}`")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+    /// A name that a receipt cannot hold.
+    #[error("a model's name must have 1 to {MAX_NAME} bytes and no control characters: `{name}`")]
+    Name {
+        /// The name.
+        name: String,
+    },
+}
+
+/// Puts a gateway together. Only the network and the receipt key have no default.
+pub struct Builder {
+    network: String,
+    certificate: Envelope,
+    key: Key,
+    host: Arc<dyn Host>,
+    store: Arc<dyn ReceiptStore>,
+    backends: Vec<Arc<dyn Backend>>,
+    keys: Vec<ApiKey>,
+    limits: Limits,
+    tee: Option<TeeKey>,
+}
+
+impl Builder {
+    /// Where time and randomness come from; the system by default.
+    #[must_use]
+    pub fn host(mut self, host: Arc<dyn Host>) -> Self {
+        self.host = host;
+        self
+    }
+
+    /// Where receipts are kept; by default the newest 4,096 in memory.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn ReceiptStore>) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Adds what answers for some models.
+    #[must_use]
+    pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
+        self.backends.push(backend);
+        self
+    }
+
+    /// Lets in only requests with one of these keys; by default everyone.
+    #[must_use]
+    pub fn keys(mut self, keys: Vec<ApiKey>) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Bounds.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Signs answers for OpenGradient's clients too: one RSA signature each, about half a millisecond.
+    #[must_use]
+    pub fn opengradient(mut self, key: TeeKey) -> Self {
+        self.tee = Some(key);
+        self
+    }
+
+    /// The gateway.
+    pub fn build(self) -> Result<Gateway, BuildError> {
+        let mut catalog = BTreeMap::new();
+        for backend in &self.backends {
+            for card in backend.models() {
+                let name = card.name.clone();
+                if !names_fit(&card) {
+                    return Err(BuildError::Name { name });
+                }
+                if catalog.insert(name.clone(), (card, backend.clone())).is_some() {
+                    return Err(BuildError::Twice { name });
+                }
+            }
+        }
+        let notary = Notary::new(self.network, self.certificate, self.key, self.host.clone(), self.store)?;
+        let state = State {
+            catalog,
+            notary: Arc::new(notary),
+            door: Door::new(self.keys),
+            turns: Turns::new(&self.limits),
+            limits: self.limits,
+            tee: self.tee.map(Arc::new),
+            metrics: Arc::new(Metrics::default()),
+            host: self.host,
+        };
+        Ok(Gateway { state: Arc::new(state) })
+    }
+}
+
+fn names_fit(card: &ModelCard) -> bool {
+    let fits = |text: &str| (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control);
+    let claimed = match &card.model {
+        Model::Claimed { provider, name } => fits(provider) && fits(name),
+        _ => true,
+    };
+    claimed && fits(&card.name)
+}
+
+/// What every route works on.
+pub(crate) struct State {
+    pub catalog: BTreeMap<String, (ModelCard, Arc<dyn Backend>)>,
+    pub notary: Arc<Notary>,
+    pub door: Door,
+    pub turns: Turns,
+    pub limits: Limits,
+    pub tee: Option<Arc<TeeKey>>,
+    pub metrics: Arc<Metrics>,
+    pub host: Arc<dyn Host>,
+}
+
+impl State {
+    /// The model of this name and what answers for it.
+    pub fn model(&self, name: &str) -> Result<&(ModelCard, Arc<dyn Backend>), ApiError> {
+        let unknown = || ApiError::NoModel { name: name.chars().take(128).collect() };
+        self.catalog.get(name).ok_or_else(unknown)
+    }
+}
+
+/// A node's API, ready to serve.
+#[derive(Clone)]
+pub struct Gateway {
+    state: Arc<State>,
+}
+
+impl Gateway {
+    /// Starts a gateway for `network` (as claims name it) whose receipts `key` signs, which `certificate` certifies for them.
+    pub fn builder(network: impl Into<String>, certificate: Envelope, key: Key) -> Builder {
+        Builder {
+            network: network.into(),
+            certificate,
+            key,
+            host: Arc::new(System),
+            store: Arc::new(Memory::new(4096)),
+            backends: Vec::new(),
+            keys: Vec::new(),
+            limits: Limits::default(),
+            tee: None,
+        }
+    }
+
+    /// The routes, to be nested or served otherwise. Serve them through [`Gateway::serve`] to have time-outs and an orderly end.
+    pub fn router(&self) -> Router {
+        routes::router(self.state.clone())
+    }
+
+    /// Serves connections from `listener` until `shutdown` is ready; then takes no more requests, lets running answers finish
+    /// within the limits' drain time, and returns.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> std::io::Result<()> {
+        let limits = &self.state.limits;
+        let service = TowerToHyperService::new(self.router());
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let graceful = GracefulShutdown::new();
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(64 << 10);
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let place = tokio::select! {
+                () = &mut shutdown => break,
+                Ok(place) = places.clone().acquire_owned() => place,
+            };
+            let accepted = tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                // Out of file handles, most likely: those in use will come free.
+                Err(error) => {
+                    tracing::warn!(kind = ?error.kind(), "a connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            // Events are small and must not wait for one another.
+            let _ = stream.set_nodelay(true);
+            let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
+            let connection = graceful.watch(connection);
+            let metrics = self.state.metrics.clone();
+            metrics.connections.fetch_add(1, Relaxed);
+            tokio::spawn(async move {
+                // A connection that breaks is the client's affair.
+                let _ = connection.await;
+                metrics.connections.fetch_sub(1, Relaxed);
+                drop(place);
+            });
+        }
+        drop(listener);
+        if tokio::time::timeout(limits.drain_time, graceful.shutdown()).await.is_err() {
+            tracing::warn!("answers were cut off at the end of the drain time");
+        }
+        Ok(())
+    }
+}
+
+/// An error that cannot be.
+pub(crate) type Never = Infallible;
