@@ -1,0 +1,102 @@
+//! Manifests, skeletons and weight trees of decoders.
+
+use hallmark_model::llm::model::Skeleton;
+use hallmark_model::llm::{Checkpoint, DecoderModel, LlmError};
+use hallmark_model::manifest::{Manifest, Model, ModelError};
+use hallmark_model::onnx::{Limits, NoExternalData};
+
+use super::{Files, files, names};
+
+fn model() -> (Files, DecoderModel) {
+    let mut files = files("qwen2", &["config.json", "model.safetensors"]);
+    files.insert("tokenizer.json".into(), b"{}".to_vec());
+    files.insert("chat_template.jinja".into(), b"{{ messages }}".to_vec());
+    let model = DecoderModel::load(&names(&files), &files).unwrap();
+    (files, model)
+}
+
+#[test]
+fn a_manifest_reads_back_and_opens_its_own_files_only() {
+    let (files, model) = model();
+    let json = model.manifest().to_json();
+    let manifest = Manifest::parse(json.as_bytes()).unwrap();
+    assert_eq!(&manifest, model.manifest());
+    assert!(manifest.decoder.as_ref().is_some_and(|d| d.tokenizer.is_some() && d.template.is_some()));
+    assert_eq!(DecoderModel::open(&manifest, &files).unwrap(), model);
+    for name in names(&files) {
+        let mut other = files.clone();
+        let at = other[&name].len() - 1;
+        other.get_mut(&name).unwrap()[at] ^= 1;
+        assert!(matches!(DecoderModel::open(&manifest, &other), Err(LlmError::FileDigest { .. })), "{name}");
+        other.remove(&name);
+        assert!(matches!(DecoderModel::open(&manifest, &other), Err(LlmError::File { .. })), "{name}");
+    }
+    let mut lie = manifest.clone();
+    lie.weights.0[0] ^= 1;
+    assert!(matches!(DecoderModel::open(&lie, &files), Err(LlmError::Differs { what: "weight root", .. })));
+    let mut lie = manifest.clone();
+    lie.graph.0[0] ^= 1;
+    assert!(matches!(
+        DecoderModel::open(&lie, &files),
+        Err(LlmError::Differs { what: "graph's digest", .. })
+    ));
+    let mut lie = manifest.clone();
+    lie.decoder.as_mut().unwrap().tokenizer = None;
+    assert!(matches!(DecoderModel::open(&lie, &files), Err(LlmError::Differs { what: "model's id", .. })));
+    let mut lie = manifest.clone();
+    lie.decoder.as_mut().unwrap().sampling = 2;
+    assert!(matches!(DecoderModel::open(&lie, &files), Err(LlmError::Version { got: 2, .. })));
+    let onnx = Model::open(&manifest, b"", &NoExternalData, &Limits::default());
+    assert_eq!(onnx.err(), Some(ModelError::Decoder));
+    let mut stray = files.clone();
+    stray.insert("run.py".into(), Vec::new());
+    let stray = DecoderModel::load(&names(&stray), &stray);
+    assert!(matches!(stray, Err(LlmError::FileUnknown { name }) if name == "run.py"));
+}
+
+#[test]
+fn one_weight_tree_whatever_the_file() {
+    let (whole, gguf) =
+        (files("mistral", &["config.json", "model.safetensors"]), files("mistral", &["model.gguf"]));
+    let a = DecoderModel::load(&names(&whole), &whole).unwrap();
+    let b = DecoderModel::load(&names(&gguf), &gguf).unwrap();
+    assert_eq!(a.manifest().weights, b.manifest().weights);
+    assert_ne!(a.id(), b.id());
+}
+
+#[test]
+fn skeletons_have_one_form() {
+    for name in ["llama", "llama-linear", "mistral", "qwen2", "qwen3"] {
+        let files = files(name, &["config.json", "model.safetensors"]);
+        let checkpoint = Checkpoint::open(&names(&files), &files).unwrap();
+        let skeleton = Skeleton::of(&checkpoint);
+        let json = skeleton.to_json();
+        assert_eq!(Skeleton::parse(json.as_bytes()).unwrap(), skeleton);
+        for (from, to) in [
+            ("\"BF16\"", "\"I8\""),
+            ("model.norm.weight", "model.norm.weighs"),
+            ("\"heads\":4", "\"heads\":5"),
+            ("\"layers\":2", "\"layers\":1000000"),
+            ("\"epsilon\":\"0.000001\"", "\"epsilon\":\"1e-6\""),
+            ("\"theta\":\"10000\"", "\"theta\":\"-1\""),
+        ] {
+            let changed = json.replacen(from, to, 1);
+            assert!(changed == json || Skeleton::parse(changed.as_bytes()).is_err(), "{name} {from}");
+        }
+    }
+}
+
+#[test]
+fn leaves_open_to_the_root() {
+    let (files, model) = model();
+    let checkpoint = model.checkpoint(&files).unwrap();
+    for (weight, leaf) in [(0, 0), (0, 63), (2, 31), (25, 0)] {
+        let opening = model.open_leaf(&checkpoint, weight, leaf).unwrap().unwrap();
+        assert_eq!(opening.root(), Some(model.manifest().weights));
+        let mut changed = opening.clone();
+        changed.bytes[0] ^= 1;
+        assert_ne!(changed.root(), Some(model.manifest().weights));
+    }
+    assert_eq!(model.open_leaf(&checkpoint, 0, 64).unwrap(), None);
+    assert_eq!(model.open_leaf(&checkpoint, 1000, 0).unwrap(), None);
+}
