@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use hallmark_receipt::json::Object;
-use hallmark_receipt::{Envelope, Model, Tensor};
+use hallmark_receipt::{Digest, Envelope, Model, Nonce, Tensor};
 
 use crate::chat::{ChatRequest, Delta, Usage};
 
@@ -16,13 +16,26 @@ pub trait Backend: Send + Sync + 'static {
     fn models(&self) -> Vec<ModelCard>;
 
     /// Starts an answer. The future ends when the first piece is about to come; a refusal comes as its error.
-    fn chat(&self, request: Arc<ChatRequest>) -> BoxFuture<'_, Result<Answer, BackendError>>;
+    fn chat(&self, request: Arc<ChatRequest>, origin: Origin) -> BoxFuture<'_, Result<Answer, BackendError>>;
 
     /// Embeds texts.
     fn embed(&self, request: Arc<EmbedRequest>) -> BoxFuture<'_, Result<Embeddings, BackendError>> {
         drop(request);
         Box::pin(std::future::ready(Err(BackendError::Unsupported { what: "embeddings" })))
     }
+}
+
+/// Where a request comes from: what a model of one's own puts into its claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The salted commitment to the request's body.
+    pub request: Digest,
+    /// The requester's nonce, where it sent one.
+    pub nonce: Option<Nonce>,
+    /// Random bytes of the node's, for a seed that nobody else chose.
+    pub drawn: [u8; 32],
+    /// The wire format's name ([`Kind::name`](crate::dialect::Kind::name)).
+    pub dialect: &'static str,
 }
 
 /// A model that a gateway lists.

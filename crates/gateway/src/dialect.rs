@@ -1,17 +1,88 @@
 //! The wire formats: how each reads a request, and writes an answer whole or in events.
 //!
-//! To add one, write a file with a parser into [`ChatRequest`](crate::chat::ChatRequest) and a [`Dialect`], and a route in `routes`.
+//! To add one, write a file with a parser into [`ChatRequest`] and a [`Dialect`], a variant of [`Kind`], and a route in `routes`.
 
 use serde_json::{Map, Value};
 
-use crate::chat::{Completed, Delta};
+use crate::chat::{ChatRequest, Completed, Delta};
 use crate::error::ApiError;
+use crate::tee;
 
 pub mod anthropic;
 pub mod completions;
 pub mod fields;
 pub mod openai;
 pub mod responses;
+
+/// The wire formats that ask for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// OpenAI's chat completions.
+    Chat,
+    /// OpenAI's completions.
+    Completions,
+    /// OpenAI's responses.
+    Responses,
+    /// Anthropic's messages.
+    Messages,
+}
+
+impl Kind {
+    /// Every format.
+    pub const ALL: [Self; 4] = [Self::Chat, Self::Completions, Self::Responses, Self::Messages];
+
+    /// Its name in claims.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "openai-chat",
+            Self::Completions => "openai-completions",
+            Self::Responses => "openai-responses",
+            Self::Messages => "anthropic-messages",
+        }
+    }
+
+    /// The format of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Reads a request.
+    pub fn parse(self, body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
+        match self {
+            Self::Chat => openai::parse(body),
+            Self::Completions => completions::parse(body),
+            Self::Responses => responses::parse(body),
+            Self::Messages => anthropic::parse(body),
+        }
+    }
+
+    /// Writes answers to a request.
+    pub fn dialect(self, head: Head, body: &Map<String, Value>) -> Result<Box<dyn Dialect>, ApiError> {
+        Ok(match self {
+            Self::Chat => Box::new(openai::Chat::new(head, openai::wants_usage(body)?)),
+            Self::Completions => Box::new(completions::Completions::new(head)),
+            Self::Responses => Box::new(responses::Responses::new(head)),
+            Self::Messages => Box::new(anthropic::Messages::new(head)),
+        })
+    }
+
+    /// What OpenGradient's clients hash of the request; they speak only some of the formats.
+    pub fn tee_text(self, body: &Map<String, Value>) -> Option<String> {
+        match self {
+            Self::Chat => Some(tee::chat_text(body)),
+            Self::Completions => Some(tee::completion_text(body)),
+            Self::Responses | Self::Messages => None,
+        }
+    }
+
+    /// How errors are written.
+    pub fn error(self) -> fn(&ApiError) -> Value {
+        match self {
+            Self::Chat | Self::Completions | Self::Responses => ApiError::openai,
+            Self::Messages => ApiError::anthropic,
+        }
+    }
+}
 
 /// A server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ pub mod error;
 pub mod host;
 pub mod json;
 pub mod limits;
+pub mod local;
 pub mod metrics;
 pub mod notary;
 pub mod providers;

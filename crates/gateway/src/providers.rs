@@ -11,7 +11,7 @@ use hallmark_receipt::Model;
 use http::{HeaderName, HeaderValue, Uri};
 use serde_json::Value;
 
-use crate::backend::{Answer, Backend, BackendError, EmbedRequest, Embeddings, ModelCard, Price};
+use crate::backend::{Answer, Backend, BackendError, EmbedRequest, Embeddings, ModelCard, Origin, Price};
 use crate::chat::{ChatRequest, Delta};
 
 pub mod anthropic;
@@ -178,7 +178,7 @@ impl Backend for Provider {
         self.offers.iter().map(card).collect()
     }
 
-    fn chat(&self, request: Arc<ChatRequest>) -> BoxFuture<'_, Result<Answer, BackendError>> {
+    fn chat(&self, request: Arc<ChatRequest>, _: Origin) -> BoxFuture<'_, Result<Answer, BackendError>> {
         Box::pin(async move {
             let outgoing = self.spec.wire.request(self.upstream(&request.model)?, &request)?;
             let response = self.send(outgoing).await?;

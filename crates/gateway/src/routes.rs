@@ -10,6 +10,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
+use crate::dialect::Kind;
 use crate::error::ApiError;
 use crate::server::State;
 
@@ -29,7 +30,6 @@ pub const NONCE: HeaderName = HeaderName::from_static("x-hallmark-nonce");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub fn router(state: Arc<State>) -> Router {
-    use answer::Kind;
     let answers = |kind: Kind| post(move |state, request| answer::answer(state, kind, request));
     Router::new()
         .route("/v1/chat/completions", answers(Kind::Chat))

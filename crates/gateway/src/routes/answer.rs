@@ -14,63 +14,14 @@ use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{CAPABILITY, NONCE, RECEIPT, REQUEST_ID, header, read_body, refusal, respond, streaming};
-use crate::backend::{Answer, BackendError, ModelCard};
-use crate::chat::{ChatRequest, Completed};
-use crate::dialect::{Dialect, Head, anthropic, completions, openai, responses};
+use crate::backend::{Answer, BackendError, ModelCard, Origin};
+use crate::chat::Completed;
+use crate::dialect::{Dialect, Head, Kind};
 use crate::error::ApiError;
 use crate::limits::Client;
-use crate::notary::{Ticket, response_text};
+use crate::notary::{NotaryError, Ticket, response_text};
 use crate::server::State;
 use crate::tee;
-
-/// The wire formats that ask for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// OpenAI's chat completions.
-    Chat,
-    /// OpenAI's completions.
-    Completions,
-    /// OpenAI's responses.
-    Responses,
-    /// Anthropic's messages.
-    Messages,
-}
-
-impl Kind {
-    fn parse(self, body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
-        match self {
-            Self::Chat => openai::parse(body),
-            Self::Completions => completions::parse(body),
-            Self::Responses => responses::parse(body),
-            Self::Messages => anthropic::parse(body),
-        }
-    }
-
-    fn dialect(self, head: Head, body: &Map<String, Value>) -> Result<Box<dyn Dialect>, ApiError> {
-        Ok(match self {
-            Self::Chat => Box::new(openai::Chat::new(head, openai::wants_usage(body)?)),
-            Self::Completions => Box::new(completions::Completions::new(head)),
-            Self::Responses => Box::new(responses::Responses::new(head)),
-            Self::Messages => Box::new(anthropic::Messages::new(head)),
-        })
-    }
-
-    /// What OpenGradient's clients hash of the request; they speak only some of the formats.
-    fn tee_text(self, body: &Map<String, Value>) -> Option<String> {
-        match self {
-            Self::Chat => Some(tee::chat_text(body)),
-            Self::Completions => Some(tee::completion_text(body)),
-            Self::Responses | Self::Messages => None,
-        }
-    }
-
-    fn error(self) -> fn(&ApiError) -> Value {
-        match self {
-            Self::Chat | Self::Completions | Self::Responses => ApiError::openai,
-            Self::Messages => ApiError::anthropic,
-        }
-    }
-}
 
 /// Answers a request.
 pub async fn answer(Shared(state): Shared<Arc<State>>, kind: Kind, request: Request<Body>) -> Response {
@@ -139,6 +90,8 @@ async fn start(
     let tee_text = if state.tee.is_some() { kind.tee_text(&body) } else { None };
     let canonical = crate::json::canonical(&Value::Object(body.clone()));
     let ticket = state.notary.ticket(&canonical, nonce)?;
+    let origin =
+        Origin { request: ticket.commitment(), nonce, drawn: state.host.draw().map_err(NotaryError::from)?, dialect: kind.name() };
     let head = Head {
         id: ticket.request_id().to_string(),
         created: state.host.now() / 1000,
@@ -159,7 +112,7 @@ async fn start(
         finished: false,
         _turn: turn,
     };
-    let answer = tokio::time::timeout(state.limits.answer_time, backend.chat(Arc::new(request))).await;
+    let answer = tokio::time::timeout(state.limits.answer_time, backend.chat(Arc::new(request), origin)).await;
     Ok((work, answer.map_err(|_| BackendError::TimedOut)??, stream))
 }
 

@@ -1,0 +1,258 @@
+//! A language model as its files describe it: from a request to a prompt and parameters (`chat.md` §2).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::OnceLock;
+
+use hallmark_model::llm::sampling::{MAX_STOP, Parameters, Seed};
+use hallmark_text::{
+    ChatTemplate, FunctionCall, Grammar, GrammarCompiler, GrammarError, GrammarKind, Message, Request,
+    SpecialTokens, Tokenizer, ToolCall,
+};
+use serde_json::{Value, json};
+
+use crate::backend::BackendError;
+use crate::chat::{self, ChatRequest, Format, Part, Role, ToolChoice};
+
+/// The most tokens of an answer where the request names no number.
+const DEFAULT_TOKENS: usize = 1024;
+/// Members of configurations that name the tokens at which an answer ends.
+const END: &str = "eos_token_id";
+
+/// Why files do not make a language model that chats.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum LanguageError {
+    #[error("the model has no {0}")]
+    Missing(&'static str),
+    #[error("{file} is not JSON: {why}")]
+    Json { file: &'static str, why: String },
+    #[error(transparent)]
+    Tokenizer(#[from] hallmark_text::TokenizerError),
+    #[error(transparent)]
+    Template(#[from] hallmark_text::TemplateError),
+    #[error("no file says at which token an answer ends")]
+    NoEnd,
+}
+
+/// Tokenizer, template and the tokens that end an answer.
+pub struct Language {
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    /// Ascending, not empty.
+    stop: Vec<u32>,
+    context: usize,
+    /// Made when the first request asks for a form.
+    grammars: OnceLock<Result<GrammarCompiler, GrammarError>>,
+    /// `generation_config.json`, where there is one.
+    defaults: Value,
+}
+
+impl fmt::Debug for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Language").field("stop", &self.stop).finish_non_exhaustive()
+    }
+}
+
+/// What a request comes down to.
+pub struct Plan {
+    /// The prompt's tokens.
+    pub prompt: Vec<u32>,
+    /// How tokens are drawn.
+    pub parameters: Parameters,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+    /// How many likely tokens to list with each; `None` for none at all.
+    pub top: Option<usize>,
+    /// Whether calls of tools are looked for.
+    pub tools: bool,
+    /// What the answer must fit.
+    pub grammar: Option<Grammar>,
+}
+
+impl Language {
+    /// From the model's files by name. `context`: tokens of prompt and answer together, at most.
+    pub fn open(files: &BTreeMap<String, Vec<u8>>, context: usize) -> Result<Self, LanguageError> {
+        let json = |file: &'static str| match files.get(file) {
+            None => Ok(Value::Null),
+            Some(bytes) => serde_json::from_slice(bytes)
+                .map_err(|error| LanguageError::Json { file, why: error.to_string() }),
+        };
+        let tokenizer = files.get("tokenizer.json").ok_or(LanguageError::Missing("tokenizer.json"))?;
+        let tokenizer = Tokenizer::from_json(tokenizer)?;
+        let (config, defaults) = (json("config.json")?, json("generation_config.json")?);
+        let about = json("tokenizer_config.json")?;
+        let source = match files.get("chat_template.jinja") {
+            Some(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            None => template(&about),
+        };
+        let source = source.ok_or(LanguageError::Missing("chat template"))?;
+        let token = |name: &str| {
+            let value = about.get(name)?;
+            value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
+        };
+        let special = SpecialTokens {
+            bos: token("bos_token"),
+            eos: token("eos_token"),
+            pad: token("pad_token"),
+            unk: token("unk_token"),
+            control: tokenizer.control_tokens(),
+        };
+        let named = special.eos.as_deref().and_then(|text| tokenizer.token_id(text));
+        let mut stop: Vec<u32> = named.into_iter().chain(ids(&config)).chain(ids(&defaults)).collect();
+        stop.sort_unstable();
+        stop.dedup();
+        stop.truncate(MAX_STOP);
+        if stop.is_empty() {
+            return Err(LanguageError::NoEnd);
+        }
+        let template = ChatTemplate::new(&source, special)?;
+        Ok(Self { tokenizer, template, stop, context, grammars: OnceLock::new(), defaults })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Prompt and parameters for `request`. `seed` is left out where nothing is drawn.
+    pub fn plan(&self, request: &ChatRequest, seed: Seed) -> Result<Plan, BackendError> {
+        let messages = request.messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+        let tools = match request.tool_choice {
+            ToolChoice::None => Vec::new(),
+            ToolChoice::Auto => request.tools.iter().map(tool).collect(),
+            _ => return Err(BackendError::Unsupported { what: "a tool that must be called" }),
+        };
+        let rendering = Request {
+            messages: &messages,
+            tools: &tools,
+            add_generation_prompt: true,
+            ..Request::default()
+        };
+        let prompt = self.template.render(&rendering).map_err(|error| refused(&error))?;
+        let prompt = self.tokenizer.encode_prompt(&prompt).map_err(|error| refused(&error))?;
+        let left = self.context.saturating_sub(prompt.len());
+        let max_tokens = match request.sampling.max_tokens {
+            // Not what is left: that would tell the prompt's length to whoever sees a receipt.
+            None => DEFAULT_TOKENS.min(self.context / 2),
+            Some(asked) => usize::try_from(asked).unwrap_or(usize::MAX),
+        };
+        if max_tokens == 0 || max_tokens > left {
+            return Err(refused(&format_args!(
+                "the prompt has {} tokens and the answer may have {max_tokens}: the model's context is {} tokens",
+                prompt.len(),
+                self.context
+            )));
+        }
+        let parameters = self.parameters(request, max_tokens, seed);
+        parameters.check().map_err(|error| refused(&error))?;
+        Ok(Plan {
+            prompt,
+            parameters,
+            stop: request.sampling.stop.clone(),
+            top: request.sampling.logprobs.and_then(|top| usize::try_from(top).ok()),
+            tools: !tools.is_empty(),
+            grammar: self.grammar(&request.format)?,
+        })
+    }
+
+    fn parameters(&self, request: &ChatRequest, max_tokens: usize, seed: Seed) -> Parameters {
+        // A request's numbers come first, then the model's own defaults. Adding +0 makes +0 of -0.
+        let number = |asked: Option<f64>, name: &str, otherwise: f64| {
+            let default = self.defaults.get(name).and_then(Value::as_f64);
+            asked.or(default).unwrap_or(otherwise) as f32 + 0.0
+        };
+        let asked = &request.sampling;
+        let temperature = number(asked.temperature, "temperature", 1.0);
+        let top_k = self.defaults.get("top_k").and_then(Value::as_u64);
+        Parameters {
+            temperature,
+            top_k: top_k.and_then(|k| u32::try_from(k).ok()).unwrap_or(0),
+            top_p: number(asked.top_p, "top_p", 1.0),
+            min_p: number(None, "min_p", 0.0),
+            repetition: number(None, "repetition_penalty", 1.0),
+            presence: number(asked.presence_penalty, "presence_penalty", 0.0),
+            frequency: number(asked.frequency_penalty, "frequency_penalty", 0.0),
+            stop: self.stop.clone(),
+            max_tokens: u32::try_from(max_tokens).unwrap_or(u32::MAX),
+            seed: (temperature != 0.0).then_some(seed),
+        }
+    }
+
+    fn grammar(&self, format: &Format) -> Result<Option<Grammar>, BackendError> {
+        let schema = match format {
+            Format::Text => return Ok(None),
+            Format::JsonObject => json!({"type": "object"}).to_string(),
+            Format::JsonSchema { schema, .. } => schema.to_string(),
+        };
+        let end = self.stop.first().copied().unwrap_or(0);
+        let compiler = self.grammars.get_or_init(|| GrammarCompiler::new(&self.tokenizer, end));
+        let compiler = compiler.as_ref().map_err(|error| refused(error))?;
+        compiler.compile(GrammarKind::JsonSchema, &schema).map(Some).map_err(|error| refused(&error))
+    }
+}
+
+/// The request is at fault.
+fn refused(why: &dyn fmt::Display) -> BackendError {
+    BackendError::Refused { status: 400, message: why.to_string().chars().take(1024).collect() }
+}
+
+/// The template in `tokenizer_config.json`: one text, or the one named `default`.
+fn template(about: &Value) -> Option<String> {
+    match about.get("chat_template")? {
+        Value::String(source) => Some(source.clone()),
+        Value::Array(named) => {
+            let default = named.iter().find(|entry| entry.get("name").is_some_and(|name| name == "default"))?;
+            default.get("template")?.as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+/// The ids under [`END`]: one, or a list.
+fn ids(config: &Value) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match config.get(END) {
+        Some(Value::Array(list)) => list.iter().filter_map(id).collect(),
+        Some(one) => id(one).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+fn message(message: &chat::Message) -> Result<Message, BackendError> {
+    if message.parts.iter().any(|part| !matches!(part, Part::Text(_))) {
+        return Err(BackendError::Unsupported { what: "anything but text in a message" });
+    }
+    let role = match message.role {
+        Role::System | Role::Developer => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool | Role::Function => "tool",
+    };
+    let call = |call: &chat::ToolCall| ToolCall {
+        id: Some(call.id.clone()),
+        kind: "function",
+        function: FunctionCall {
+            name: call.name.clone(),
+            // What is no JSON is shown to the model as it is.
+            arguments: serde_json::from_str(&call.arguments).unwrap_or_else(|_| call.arguments.clone().into()),
+        },
+    };
+    Ok(Message {
+        role: role.to_owned(),
+        content: (!message.parts.is_empty()).then(|| message.text()),
+        tool_calls: message.tool_calls.iter().map(call).collect(),
+        tool_call_id: message.tool_call_id.clone(),
+        name: message.name.clone(),
+    })
+}
+
+fn tool(tool: &chat::Tool) -> Value {
+    let mut function = json!({"name": tool.name});
+    if let Value::Object(members) = &mut function {
+        members.extend(tool.description.as_ref().map(|text| ("description".to_owned(), text.as_str().into())));
+        members.extend(tool.parameters.as_ref().map(|schema| ("parameters".to_owned(), schema.clone())));
+    }
+    json!({"type": "function", "function": function})
+}

@@ -1,0 +1,189 @@
+//! From the tokens of one answer to its pieces: text, calls, and the end (`chat.md` §3).
+
+use hallmark_engine::decoder::{Event, Finish as Ended};
+use hallmark_model::llm::sampling::LogProbability;
+use hallmark_receipt::Tensor;
+use hallmark_text::{Decoder, TokenizerError};
+use serde_json::Value;
+
+use super::language::{Language, Plan};
+use crate::chat::{Delta, Finish, Token, Usage};
+
+/// What opens and closes a call in a model's answer (Hermes and Qwen).
+const CALL: (&str, &str) = ("<tool_call>", "</tool_call>");
+
+/// One answer on its way.
+pub struct Run<'a> {
+    language: &'a Language,
+    plan: Plan,
+    /// Gone once the answer is whole.
+    decoder: Option<Decoder<'a>>,
+    /// Text that may yet turn out to begin a stop text or a call.
+    held: String,
+    calls: usize,
+    tokens: Vec<i64>,
+    logprobs: Vec<f32>,
+    finish: Option<Finish>,
+}
+
+impl<'a> Run<'a> {
+    /// Before the first token.
+    pub fn new(language: &'a Language, plan: Plan) -> Result<Self, TokenizerError> {
+        Ok(Self {
+            language,
+            plan,
+            decoder: Some(language.tokenizer().decoder(true)?),
+            held: String::new(),
+            calls: 0,
+            tokens: Vec::new(),
+            logprobs: Vec::new(),
+            finish: None,
+        })
+    }
+
+    /// Whether the answer is whole, perhaps before the model's own end.
+    pub fn is_finished(&self) -> bool {
+        self.finish.is_some()
+    }
+
+    /// Sets the logits of tokens that do not fit the grammar to -inf; of all, if the grammar fails.
+    pub fn mask(&mut self, logits: &mut [f32]) {
+        let Some(grammar) = &mut self.plan.grammar else { return };
+        let mask = grammar.mask();
+        for (id, logit) in (0_u32..).zip(logits) {
+            if !mask.as_ref().is_ok_and(|mask| mask.allows(id)) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
+
+    /// Takes a token, or the end, and gives the pieces that have become certain.
+    pub fn take(&mut self, event: &Event) -> Result<Vec<Delta>, TokenizerError> {
+        let mut text = String::new();
+        let mut listed = Vec::new();
+        if let (Some(id), Some(logprob)) = (event.token, event.logprob) {
+            self.tokens.push(id.into());
+            self.logprobs.push(logprob.value);
+            let ends = self.plan.parameters.stop.contains(&id);
+            if let Some(decoder) = self.decoder.as_mut().filter(|_| !ends) {
+                text = decoder.push(id)?;
+            }
+            if let Some(grammar) = self.plan.grammar.as_mut().filter(|_| !ends) {
+                // A token that was drawn under the mask fits; a grammar that fails masks everything from here on.
+                let _ = grammar.commit(id);
+            }
+            if self.plan.top.is_some() && !ends {
+                listed.push(self.token(id, logprob, &event.top)?);
+            }
+        }
+        self.held.push_str(&text);
+        if event.finish.is_some()
+            && let Some(decoder) = self.decoder.take()
+        {
+            self.held.push_str(&decoder.finish());
+        }
+        let mut deltas = self.cut(event.finish.is_some());
+        if !listed.is_empty() {
+            match deltas.first_mut() {
+                Some(Delta::Text { tokens, .. }) => *tokens = listed,
+                _ => deltas.insert(0, Delta::Text { text: String::new(), tokens: listed }),
+            }
+        }
+        if self.finish.is_none()
+            && let Some(ended) = event.finish
+        {
+            self.finish = Some(match ended {
+                _ if self.calls > 0 => Finish::ToolCalls,
+                Ended::Length => Finish::Length,
+                Ended::Stop | Ended::NoToken => Finish::Stop,
+            });
+        }
+        if let Some(finish) = self.finish {
+            deltas.push(Delta::Finish(finish));
+            deltas.push(Delta::Usage(self.usage()));
+        }
+        Ok(deltas)
+    }
+
+    /// The tensors `prompt`, `tokens` and `logprobs` of a claim.
+    pub fn tensors(&self) -> (Tensor, Tensor, Tensor) {
+        let prompt: Vec<i64> = self.plan.prompt.iter().map(|&id| id.into()).collect();
+        (Tensor::vector(prompt), Tensor::vector(self.tokens.clone()), Tensor::vector(self.logprobs.clone()))
+    }
+
+    /// What was planned.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn usage(&self) -> Usage {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Usage { input: count(self.plan.prompt.len()), output: count(self.tokens.len()), ..Usage::default() }
+    }
+
+    fn token(&self, id: u32, logprob: LogProbability, top: &[LogProbability]) -> Result<Token, TokenizerError> {
+        let text = |id: u32| self.language.tokenizer().decode(&[id], false);
+        let top = top.iter().map(|one| Ok((text(one.token)?, one.value.into())));
+        Ok(Token { id: Some(id), text: text(id)?, logprob: logprob.value.into(), top: top.collect::<Result<_, _>>()? })
+    }
+
+    /// Takes out of `held` what is certain. `last`: nothing more will come.
+    fn cut(&mut self, last: bool) -> Vec<Delta> {
+        let mut deltas = Vec::new();
+        let stops = &self.plan.stop;
+        let found = stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| self.held.find(stop.as_str()));
+        if let Some(at) = found.min() {
+            self.held.truncate(at);
+            self.finish = Some(Finish::Stop);
+        }
+        let last = last || self.finish.is_some();
+        while self.plan.tools
+            && let Some((before, rest)) = self.held.split_once(CALL.0)
+            && let Some((inside, after)) = rest.split_once(CALL.1)
+        {
+            let Some((name, arguments)) = call(inside) else { break };
+            let before = before.trim_end().to_owned();
+            let after = after.trim_start().to_owned();
+            push(&mut deltas, before);
+            let index = self.calls;
+            deltas.push(Delta::Tool { index, id: Some(format!("call_{index}")), name: Some(name), arguments });
+            self.calls += 1;
+            self.held = after;
+        }
+        let keep = if last { 0 } else { self.uncertain() };
+        let certain = self.held.len() - keep;
+        let rest = self.held.split_off(certain);
+        push(&mut deltas, std::mem::replace(&mut self.held, rest));
+        deltas
+    }
+
+    /// Bytes at the end of `held` that may begin a stop text, or belong to a call.
+    fn uncertain(&self) -> usize {
+        let held = &self.held;
+        if self.plan.tools
+            && let Some(at) = held.find(CALL.0)
+        {
+            return held.len() - at;
+        }
+        let tools = self.plan.tools.then_some(CALL.0);
+        let starts = self.plan.stop.iter().map(String::as_str).chain(tools);
+        let overlap = |text: &str| {
+            let ends = held.char_indices().map(|(at, _)| at).filter(|at| held.len() - at < text.len());
+            ends.map(|at| held.get(at..).unwrap_or_default()).find(|tail| text.starts_with(tail)).map_or(0, str::len)
+        };
+        starts.map(overlap).max().unwrap_or(0)
+    }
+}
+
+fn push(deltas: &mut Vec<Delta>, text: String) {
+    if !text.is_empty() {
+        deltas.push(Delta::Text { text, tokens: Vec::new() });
+    }
+}
+
+/// Name and arguments of a call: `{"name": .., "arguments": {..}}`.
+fn call(text: &str) -> Option<(String, String)> {
+    let call: Value = serde_json::from_str(text.trim()).ok()?;
+    let arguments = call.get("arguments").or_else(|| call.get("parameters"))?;
+    Some((call.get("name")?.as_str()?.to_owned(), crate::json::canonical(arguments)))
+}
