@@ -27,9 +27,9 @@ from chat_text import HELD_OUT, chats, render, topics
 HERE = pathlib.Path(__file__).parent
 SHIPPED = HERE / "tiny-chat"
 NAME, SEED = "tiny-chat", 20261121
-VOCAB, WIDTH, LAYERS, HEADS, KV_HEADS, HEAD, HIDDEN = 4096, 192, 5, 6, 2, 32, 512
+VOCAB, WIDTH, LAYERS, HEADS, KV_HEADS, HEAD, HIDDEN = 2048, 128, 4, 4, 2, 32, 352
 THETA, EPSILON, CONTEXT = 10000.0, 1e-5, 512
-LENGTH, ROWS, RATE, WARMUP, DECAY = 192, 16, 3e-3, 100, 0.1
+LENGTH, ROWS, RATE, WARMUP, DECAY = 192, 8, 4e-3, 100, 0.1
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
@@ -196,7 +196,7 @@ def train(tokenizer, groups, path, minutes, dtype):
         rate = RATE * min(1, (index + 1) / WARMUP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         params, state, loss = step(params, state, tuple(batch), np.float32(rate))
         shown.append(float(loss))
-        if len(shown) == 50:
+        if len(shown) == 25:
             tokens = (index + 1) * ROWS * LENGTH
             print(f"{spent / 60:6.1f} min  step {index + 1}  epoch {epoch}  {tokens / 1e6:.2f}M tokens  "
                   f"loss {np.mean(shown):.3f}  rate {rate:.1e}", flush=True)
