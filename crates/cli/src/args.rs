@@ -106,6 +106,16 @@ pub enum Command {
     /// model: the one that --model names, or a shipped or stored one of the same id. A key that travels in a bundle is never
     /// trusted for itself: without a re-run, only identities pinned by `keys trust` or --trust count.
     Verify(Verify),
+    /// Talk to a language model; every answer comes with a receipt and its verdict
+    ///
+    /// The model runs in this process. Each answer is signed, kept with its receipt in the home, and then judged as anyone would
+    /// judge it: run again, token by token. Exits with the worst verdict.
+    Chat(Chat),
+    /// Serve language models over OpenAI's and Anthropic's APIs, a receipt with every answer
+    ///
+    /// Serves the home's language models, or those that --model names, and models of providers from a table. Keys of providers come
+    /// from the environment variables that the table names. Listens on this machine alone.
+    Up(Up),
     /// List, show and redact receipts
     #[command(visible_alias = "receipt")]
     Receipts {
@@ -217,6 +227,45 @@ pub struct Verify {
     /// `default`, `replay`, or a TOML file [env: HALLMARK_POLICY; default: default]
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<String>,
+}
+
+/// `chat`.
+#[derive(Args, Clone, Debug)]
+pub struct Chat {
+    /// The language model
+    pub model: String,
+    /// Ask this and print the answer, instead of reading standard input
+    #[arg(long, value_name = "TEXT")]
+    pub once: Option<String>,
+    /// What the model is told beforehand
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// 0 to 2; 0 takes the likeliest token each time [default: the model's]
+    #[arg(long)]
+    pub temperature: Option<f64>,
+    /// The most tokens of an answer
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u64>,
+    /// A number that makes the answer repeatable
+    #[arg(long)]
+    pub seed: Option<i64>,
+    /// Write the last receipt's bundle to a file
+    #[arg(long, value_name = "FILE")]
+    pub receipt: Option<PathBuf>,
+}
+
+/// `up`.
+#[derive(Args, Clone, Debug)]
+pub struct Up {
+    /// Address and port; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: std::net::SocketAddr,
+    /// A language model to serve; may be repeated [default: all in the home that have a name]
+    #[arg(long, value_name = "MODEL")]
+    pub model: Vec<String>,
+    /// A TOML table of providers and their models
+    #[arg(long, value_name = "FILE")]
+    pub providers: Option<PathBuf>,
 }
 
 /// `receipts`.

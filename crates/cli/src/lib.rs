@@ -20,6 +20,7 @@ pub mod console;
 pub mod disk;
 pub mod fault;
 pub mod keys;
+pub mod language;
 pub mod model;
 pub mod shipped;
 pub mod store;

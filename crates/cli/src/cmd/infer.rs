@@ -26,7 +26,7 @@ use crate::tensor_io::{self, Limits, convert, json as tensor_json, npz};
 use crate::time;
 
 /// The network that receipts are for, as long as there is only this machine.
-const NETWORK: &str = "local";
+pub const NETWORK: &str = "local";
 /// How many values of an output people are shown.
 const SHOWN: usize = 10;
 

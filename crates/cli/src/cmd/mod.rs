@@ -11,12 +11,14 @@ use crate::console;
 use crate::fault::Exit;
 use crate::store::Home;
 
+mod chat;
 mod demo;
-mod infer;
+pub mod infer;
 mod keys;
 mod model;
 mod receipts;
 mod settings;
+mod up;
 mod verify;
 
 /// What commands work with.
@@ -46,6 +48,8 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Model { command } => model::run(&app, command),
         Command::Infer(args) => infer::run(&app, &args),
         Command::Verify(args) => verify::run(&app, &args),
+        Command::Chat(args) => chat::run(&app, &args),
+        Command::Up(args) => up::run(&app, &args),
         Command::Receipts { command } => receipts::run(&app, command),
         Command::Keys { command } => keys::run(&app, command),
         Command::Config => settings::run(&app),

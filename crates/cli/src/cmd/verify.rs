@@ -2,23 +2,22 @@
 
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use hallmark_engine::{EngineReplayer, LocalModel};
 use hallmark_receipt::json::Value as Strict;
-use hallmark_receipt::{Digest, KeyId, PublicKey};
-use hallmark_verdict::{Context, Decision, Policy, ReplayError, Replayer, Trust, Verdict, judge, render};
+use hallmark_receipt::{KeyId, PublicKey};
+use hallmark_verdict::{Context, Decision, Policy, Replayer, Trust, Verdict, judge, render};
 use serde_json::{Value, json};
 
 use super::receipts::read_bundle;
-use super::{App, infer};
+use super::App;
 use crate::args::Verify;
 use crate::console::{self, BOLD, DIM, GREEN, Progress, RED, YELLOW, styled};
 use crate::disk;
 use crate::fault::{self, Exit, Note};
 use crate::keys;
-use crate::model::{self, Copy, Kind};
+use crate::language::Copies;
+use crate::model::{self, Copy};
 use crate::time;
 
 /// Runs `verify`: the worst outcome is the exit code.
@@ -26,7 +25,7 @@ pub fn run(app: &App, args: &Verify) -> Result<Exit> {
     let policy = policy(args.policy.as_deref().unwrap_or(&app.config.policy.value))?;
     let copy = args.model.as_deref().map(|text| model::resolve(&app.home, text)).transpose()?;
     let context = context(app, args, copy.as_ref())?;
-    let replayer = EngineReplayer::new(|id: &Digest| lookup(app, copy.as_ref(), id), infer::options(app));
+    let replayer = Copies::new(app, copy.as_ref());
     let mut exit = Exit::Accepted;
     let mut results = Vec::new();
     for (index, path) in args.bundles.iter().enumerate() {
@@ -103,26 +102,8 @@ fn trusted(text: &str) -> Result<KeyId> {
     )
 }
 
-/// The verifier's own copy, and never anything from a bundle.
-fn lookup(app: &App, named: Option<&Copy>, id: &Digest) -> Result<Option<LocalModel>, ReplayError> {
-    let copy = match named {
-        Some(copy) => (copy.id() == *id).then(|| copy.clone()),
-        None => {
-            model::by_id(&app.home, id).map_err(|error| ReplayError::Unavailable(format!("{error:#}")))?
-        }
-    };
-    let local = |copy: Copy| match &copy.kind {
-        Kind::Graph(model) => {
-            Ok(LocalModel { numeric_version: model.manifest().numeric, graph: Arc::clone(model.graph()) })
-        }
-        Kind::Decoder(_) => {
-            Err(ReplayError::Unavailable("answers of language models are not re-run yet".into()))
-        }
-    };
-    copy.map(local).transpose()
-}
-
-fn exit_of(verdict: &Verdict) -> Exit {
+/// The exit code of a verdict.
+pub fn exit_of(verdict: &Verdict) -> Exit {
     match verdict.decision {
         Decision::Accepted(_) => Exit::Accepted,
         Decision::Rejected => Exit::Rejected,

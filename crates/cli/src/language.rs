@@ -1,0 +1,94 @@
+//! Language models on the command line: opened for an answer or a re-run.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use hallmark_engine::{EngineReplayer, LocalModel, decoder};
+use hallmark_gateway::local::{self, Local};
+use hallmark_receipt::{Claim, Digest, Opening, Tensor};
+use hallmark_verdict::{ReplayError, Replayer};
+
+use crate::cmd::App;
+use crate::cmd::infer;
+use crate::fault::Note;
+use crate::model::{self, Copy, Kind};
+
+/// How this machine runs language models. None of it changes a bit.
+pub fn options(app: &App) -> decoder::Options {
+    let memory = app.config.memory_mib.value.saturating_mul(1 << 20);
+    decoder::Options {
+        threads: app.config.threads.value,
+        cache_limit: memory / 4,
+        ..decoder::Options::default()
+    }
+}
+
+/// A language model ready to run.
+pub fn open(app: &App, copy: &Copy) -> Result<Local> {
+    let Kind::Decoder(model) = &copy.kind else {
+        return Err(Note::usage("this model takes tensors, not text").hint("run it: hallmark infer MODEL").error());
+    };
+    Local::open(model.clone(), &copy.files, &options(app)).context("the model does not chat")
+}
+
+/// Re-runs receipts on this machine's own copies of models.
+pub struct Copies<'a> {
+    app: &'a App,
+    /// The copy that the command line names; then no other counts.
+    named: Option<&'a Copy>,
+    /// The language model of the last re-run: packing weights takes longer than a short answer.
+    last: RefCell<Option<(Digest, Arc<Local>)>>,
+}
+
+impl<'a> Copies<'a> {
+    /// `named` is the verifier's copy where the command line names one.
+    pub fn new(app: &'a App, named: Option<&'a Copy>) -> Self {
+        Self { app, named, last: RefCell::new(None) }
+    }
+
+    fn find(&self, id: &Digest) -> Result<Option<Copy>, ReplayError> {
+        match self.named {
+            Some(copy) => Ok((copy.id() == *id).then(|| copy.clone())),
+            None => model::by_id(&self.app.home, id).map_err(unavailable),
+        }
+    }
+
+    fn language(&self, id: &Digest, copy: &Copy) -> Result<Arc<Local>, ReplayError> {
+        if let Some((_, local)) = self.last.borrow().as_ref().filter(|(last, _)| last == id) {
+            return Ok(Arc::clone(local));
+        }
+        let local = Arc::new(open(self.app, copy).map_err(unavailable)?);
+        *self.last.borrow_mut() = Some((*id, Arc::clone(&local)));
+        Ok(local)
+    }
+}
+
+fn unavailable(error: anyhow::Error) -> ReplayError {
+    ReplayError::Unavailable(format!("{error:#}"))
+}
+
+impl Replayer for Copies<'_> {
+    fn replay(
+        &self,
+        id: &Digest,
+        inputs: &[Opening],
+        claim: &Claim,
+    ) -> Result<Vec<(String, Tensor)>, ReplayError> {
+        let copy = self.find(id)?.ok_or(ReplayError::ModelAbsent(*id))?;
+        match &copy.kind {
+            Kind::Graph(model) => {
+                let local = LocalModel {
+                    numeric_version: model.manifest().numeric,
+                    graph: Arc::clone(model.graph()),
+                };
+                let lookup = |_: &Digest| Ok(Some(local.clone()));
+                EngineReplayer::new(lookup, infer::options(self.app)).replay(id, inputs, claim)
+            }
+            Kind::Decoder(_) => {
+                let local = self.language(id, &copy)?;
+                local::replay(&local, inputs, claim, &options(self.app))
+            }
+        }
+    }
+}
