@@ -120,8 +120,8 @@ fn main() {
     let start = Instant::now();
     decoder.generate(&prompt, Parameters::greedy(1)).unwrap();
     let spent = start.elapsed().as_secs_f64();
-    // Packed weights are float32.
-    let flops = 2.0 * 256.0 * bytes / 4.0;
+    // bfloat16 is kept as such, any other kind as float32.
+    let flops = 2.0 * 256.0 * bytes / if kind == "BF16" { 2.0 } else { 4.0 };
     println!("prompt of 256  {:6.1} tokens/s, {:.0} GFLOP/s or so", 256.0 / spent, flops / spent / 1e9);
     for batch in [1_u32, 2, 4, 8] {
         for i in 0..batch {
