@@ -17,14 +17,18 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             Ok(tensors) => {
                 assert_eq!(tensors.len(), specs.len());
                 let text = json::write_all(&tensors).to_string();
-                let typed: Vec<InputSpec> =
-                    tensors.iter().map(|(name, t)| InputSpec { dtype: Some(t.dtype()), ..spec(name) }).collect();
+                let typed: Vec<InputSpec> = tensors
+                    .iter()
+                    .map(|(name, t)| InputSpec { dtype: Some(t.dtype()), ..spec(name) })
+                    .collect();
                 let back = read_inputs(text.as_bytes(), &typed, &Limits::default());
                 assert!(back.is_ok_and(|back| back.iter().zip(&tensors).all(|(a, b)| a.1.same_bits(&b.1))));
                 // Text that ends with NUL is the one thing that .npy cannot hold.
                 if let Ok(file) = npz::write(&tensors) {
                     let back = npz::read(&file, &Limits::default());
-                    assert!(back.is_ok_and(|back| back.iter().zip(&tensors).all(|(a, b)| a.1.same_bits(&b.1))));
+                    assert!(
+                        back.is_ok_and(|back| back.iter().zip(&tensors).all(|(a, b)| a.1.same_bits(&b.1)))
+                    );
                 }
             }
         }

@@ -1,4 +1,5 @@
 //! Decoders from files: beside `transformers` and the `gguf` package, and against hostile bytes.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 #[path = "llm/hostile.rs"]
 mod hostile;

@@ -120,7 +120,7 @@ impl Layer {
     }
 }
 
-/// Packs a row-major [out, `k`] matrix.
+/// Packs a row-major [out, `k`] matrix, as bfloat16 if that holds all of it.
 fn pack(isa: Isa, weight: &[f32], k: usize) -> PackedB {
-    PackedB::new(isa, Matrix::transposed(weight, k), k, weight.len() / k.max(1))
+    PackedB::new(isa, Matrix::transposed(weight, k), k, weight.len() / k.max(1)).narrowed()
 }

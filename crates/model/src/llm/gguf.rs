@@ -202,7 +202,7 @@ impl Cursor<'_> {
                 }
                 let (kind, len) = (self.u32()?, self.u64()?);
                 match fixed_size(kind) {
-                    Some(size) => self.skip(len.checked_mul(size).unwrap_or(u64::MAX))?,
+                    Some(size) => self.skip(len.saturating_mul(size))?,
                     // Every item takes at least eight bytes of the header, which bounds the loop.
                     None if kind == 8 => {
                         for _ in 0..len {

@@ -94,7 +94,7 @@ fn parse(file: &str, header: &[u8], start: u64, size: u64) -> Result<BTreeMap<St
         }
         let expected = entry.shape.iter().try_fold(1_u64, |n, &dim| n.checked_mul(dim));
         let expected = expected.and_then(|n| kind.bytes(n)).unwrap_or(u64::MAX);
-        let got = end.checked_sub(first).unwrap_or(0);
+        let got = end.saturating_sub(first);
         if got != expected || end < first {
             return Err(fault(Fault::Size { name: cut(&name), expected, got }));
         }

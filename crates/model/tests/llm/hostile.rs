@@ -187,7 +187,7 @@ fn gguf_faults() {
         file[at..at + bytes.len()].copy_from_slice(bytes);
         gguf::read("x", &Files::from([("x".to_owned(), file)]))
     };
-    assert!(matches!(changed(0, b"G"), Ok(_)));
+    assert!(changed(0, b"G").is_ok());
     assert!(matches!(changed(0, b"g"), Err(LlmError::Gguf(GgufFault::Magic))));
     assert!(matches!(changed(4, &[1]), Err(LlmError::Gguf(GgufFault::Version { got: 1 }))));
     for at in [8, 16] {

@@ -36,6 +36,8 @@ pub(crate) struct Right {
     pub(crate) panel: usize,
     /// The last panel where it lies apart, packed.
     pub(crate) edge: Option<*const f32>,
+    /// The panels as upper halves, packed; then `at` means nothing.
+    pub(crate) halves: Option<*const u16>,
 }
 
 /// A product `c[m, n] = end(left[m, k] . right[k, n])`, `c` row-major and not empty.
@@ -112,7 +114,28 @@ impl Operands {
                 });
                 // SAFETY: rows, panels and k's are within the operands that the callers of this crate's public functions
                 // gave and that were checked there; the buffers are as large as the tiles.
-                unsafe { self.block(&chunk, &panels, height, start, len, packed, by_rows, edge) };
+                unsafe {
+                    if let Some(halves) = self.right.halves {
+                        let several =
+                            if chunk.len() <= WIDE { self.table.wide[chunk.len() - 1].1 } else { 1 };
+                        let stride = len * self.right.k;
+                        let wide = scratch.wide.at_least(several * stride);
+                        for first in panels.clone().step_by(several) {
+                            let group = first..panels.end.min(first + several);
+                            let mut ops = *self;
+                            for (i, panel) in group.clone().enumerate() {
+                                let from = halves.add(panel * self.right.panel + start * self.right.k);
+                                (self.table.widen)(from, stride, wide.add(i * stride));
+                            }
+                            let before = group.start * stride + start * self.right.k;
+                            ops.right.at = wide.cast_const().wrapping_sub(before);
+                            ops.right.panel = stride;
+                            ops.block(&chunk, &group, height, start, len, packed, by_rows, edge);
+                        }
+                    } else {
+                        self.block(&chunk, &panels, height, start, len, packed, by_rows, edge);
+                    }
+                }
                 start += len;
                 if start >= self.k {
                     break;

@@ -88,7 +88,15 @@ pub struct PackedB {
     pub(crate) isa: Isa,
     pub(crate) k: usize,
     pub(crate) n: usize,
-    panels: Lines,
+    panels: Panels,
+}
+
+/// Elements of packed panels.
+#[derive(Clone, Debug)]
+enum Panels {
+    F32(Lines),
+    /// The upper halves, where all lower ones are zero: half the memory, the same numbers.
+    BF16(Vec<u16>),
 }
 
 impl PackedB {
@@ -108,7 +116,7 @@ impl PackedB {
             // SAFETY: the view was checked, and there is room for `count` panels and eight elements.
             unsafe { pack_panel(table, b, k, n, panel, dst.add(panel * width * k)) };
         }
-        Self { isa, k, n, panels }
+        Self { isa, k, n, panels: Panels::F32(panels) }
     }
 
     /// Rows and columns.
@@ -118,7 +126,22 @@ impl PackedB {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.panels.bytes()
+        match &self.panels {
+            Panels::F32(lines) => lines.bytes(),
+            Panels::BF16(halves) => size_of_val(halves.as_slice()),
+        }
+    }
+
+    /// The same matrix in half the memory if every element is a bfloat16, else as it is. Products read it at the speed of memory and
+    /// widen it on the way.
+    pub fn narrowed(self) -> Self {
+        let Panels::F32(lines) = &self.panels else { return self };
+        let bits = || lines.as_slice().iter().map(|x| x.to_bits());
+        if bits().any(|bits| bits & 0xffff != 0) {
+            return self;
+        }
+        let halves = bits().map(|bits| (bits >> 16) as u16).collect();
+        Self { panels: Panels::BF16(halves), ..self }
     }
 
     /// Copies column `column` to `out`, `k` elements at most; nothing where there is no such column.
@@ -126,16 +149,23 @@ impl PackedB {
         let width = table(self.isa).panel();
         if column < self.n {
             let start = column / width * width * self.k + column % width;
-            let elements = self.panels.as_slice().iter().skip(start).step_by(width).take(self.k);
-            for (to, from) in out.iter_mut().zip(elements) {
-                *to = *from;
+            for (i, to) in out.iter_mut().take(self.k).enumerate() {
+                let at = start + i * width;
+                *to = match &self.panels {
+                    Panels::F32(lines) => lines.as_slice()[at],
+                    Panels::BF16(halves) => f32::from_bits(u32::from(halves[at]) << 16),
+                };
             }
         }
     }
 
     pub(crate) fn right(&self) -> Right {
         let width = table(self.isa).panel();
-        Right { at: self.panels.ptr(), k: width, panel: width * self.k, edge: None }
+        let (at, halves) = match &self.panels {
+            Panels::F32(lines) => (lines.ptr(), None),
+            Panels::BF16(halves) => (std::ptr::null(), Some(halves.as_ptr())),
+        };
+        Right { at, k: width, panel: width * self.k, edge: None, halves }
     }
 }
 
@@ -187,6 +217,8 @@ pub(crate) struct Scratch {
     pub(crate) left: Lines,
     /// A tile at the output's edge.
     pub(crate) tile: Lines,
+    /// Widened panels.
+    pub(crate) wide: Lines,
 }
 
 thread_local! {
@@ -253,9 +285,9 @@ impl Scratch {
         let width = table.panel();
         if Self::direct(table, b, k, n, m) {
             let edge = (!n.is_multiple_of(width)).then(|| self.right.ptr());
-            Right { at: b.data.as_ptr(), k: b.row, panel: width, edge }
+            Right { at: b.data.as_ptr(), k: b.row, panel: width, edge, halves: None }
         } else {
-            Right { at: self.right.ptr(), k: width, panel: width * k, edge: None }
+            Right { at: self.right.ptr(), k: width, panel: width * k, edge: None, halves: None }
         }
     }
 }

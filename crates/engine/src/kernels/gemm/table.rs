@@ -96,6 +96,8 @@ pub(crate) struct Table {
     pub(crate) finish: unsafe fn(&End, &Part),
     /// Packs rows into columns; see [`pack_transposed`].
     pub(crate) pack: unsafe fn(*const f32, usize, usize, usize, usize, *mut f32),
+    /// Widens so many bfloat16, given as their bits.
+    pub(crate) widen: unsafe fn(*const u16, usize, *mut f32),
     /// Makes a panel of patches.
     pub(crate) fill: unsafe fn(&Patches<'_>, *mut f32),
     /// Lays out a padded plane.
@@ -303,6 +305,17 @@ unsafe fn pack_transposed<const FAST: bool>(
     }
 }
 
+/// `dst[i]` is the float32 whose upper half is `src[i]`.
+#[inline(always)]
+unsafe fn widen_all(src: *const u16, len: usize, dst: *mut f32) {
+    // SAFETY: the caller promises `len` elements on both sides, which do not overlap.
+    let (src, dst) =
+        unsafe { (std::slice::from_raw_parts(src, len), std::slice::from_raw_parts_mut(dst, len)) };
+    for (dst, src) in dst.iter_mut().zip(src) {
+        *dst = f32::from_bits(u32::from(*src) << 16);
+    }
+}
+
 /// The kernels of one instruction set in one module.
 macro_rules! kernels {
     ($name:ident, $vector:ty, $($features:literal)?, $fast:literal, rows $($mr:literal)*, wide $($wide:literal)*) => {
@@ -334,6 +347,11 @@ macro_rules! kernels {
             $(#[target_feature(enable = $features)])?
             unsafe fn pack(s: *const f32, row: usize, rows: usize, width: usize, len: usize, d: *mut f32) {
                 unsafe { pack_transposed::<$fast>(s, row, rows, width, len, d) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn widen(src: *const u16, len: usize, dst: *mut f32) {
+                unsafe { widen_all(src, len, dst) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -390,6 +408,7 @@ macro_rules! kernels {
                 ],
                 finish: end,
                 pack,
+                widen,
                 fill,
                 lay,
                 taps,
