@@ -302,3 +302,46 @@ async fn a_folder_keeps_receipts() {
     assert_eq!(names.len(), 1, "the openings are gone from the disk");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn slow_and_silent_clients_are_let_go() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (head_time, body_time) = (Duration::from_millis(100), Duration::from_millis(100));
+    let limits = Limits { head_time, body_time, body: 1 << 20, ..Limits::default() };
+    let backend = provider("openai", &both().await, Patience::default());
+    let server = serve(builder().backend(backend).limits(limits).build().unwrap()).await;
+    let address = server.url.trim_start_matches("http://").to_owned();
+    for text in [
+        "",
+        "POST /v1/chat/comp",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{",
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut got = Vec::new();
+        let read = stream.read_to_end(&mut got);
+        tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap();
+        let got = String::from_utf8(got).unwrap();
+        assert!(got.is_empty() || got.starts_with("HTTP/1.1 408"), "{text}: {got}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_document_lists_what_there_is() {
+    let server = over("openai", &both().await).await;
+    let document = get(format!("{}/openapi.json", server.url), &[]).await.json();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 10);
+    for (path, operations) in paths {
+        for method in operations.as_object().unwrap().keys() {
+            let url =
+                format!("{}{}", server.url, path.replace("{name}", "m").replace("{id}", &"0".repeat(64)));
+            let got = send(&method.to_uppercase(), url, &[], "").await;
+            assert_ne!(got.status, 405, "{path}");
+            let known = got.status != 404 || ["/signing-key", "/v1/receipts/{id}"].contains(&path.as_str());
+            assert!(known, "{path}");
+        }
+    }
+    server.stop().await;
+}

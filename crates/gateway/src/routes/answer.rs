@@ -137,7 +137,7 @@ async fn start(
     let (card, backend) = state.model(&request.model)?;
     let stream = request.stream;
     let tee_text = if state.tee.is_some() { kind.tee_text(&body) } else { None };
-    let canonical = crate::json::canonical(&Value::Object(body.clone()));
+    let canonical = crate::json::canonical_object(&body);
     let ticket = state.notary.ticket(&canonical, nonce)?;
     let head = Head {
         id: ticket.request_id().to_string(),
