@@ -67,7 +67,7 @@ fn write_object(out: &mut String, members: &Map<String, Value>, style: Style) {
     let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
     match style {
         // Python compares code points, which is the order of UTF-8.
-        Style::Python => sorted.sort_by(|(a, _), (b, _)| a.cmp(b)),
+        Style::Python => sorted.sort_by_key(|(name, _)| *name),
         Style::Rfc8785 => sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16())),
     }
     out.push('{');

@@ -238,25 +238,32 @@ async fn turns_are_bounded_and_given_back_when_the_client_leaves() {
     let server = serve(builder().backend(backend).limits(limits).build().unwrap()).await;
     let address = format!("{}/v1/chat/completions", server.url);
     let client = common::http_client();
-    let first = http::Request::post(&address)
-        .body(http_body_util::Full::new(request(true).to_string().into()))
-        .unwrap();
-    let first = client.request(first).await.unwrap();
+    let ask = |stream: bool| {
+        let body = http_body_util::Full::new(request(stream).to_string().into());
+        client.request(http::Request::post(&address).body(body).unwrap())
+    };
+    let first = ask(true).await.unwrap();
     assert_eq!(first.status(), 200);
     let refused = post(address.clone(), &request(true)).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
     assert_eq!(refused.json()["error"]["code"], "overloaded");
     // The client leaves; the provider's stream is dropped with it, and the turn is free.
-    drop((first, client));
+    drop(first);
     let page = format!("{}/metrics", server.url);
-    for _ in 0..200 {
-        if get(page.clone(), &[]).await.text().contains("answers_running 0\n") {
-            break;
+    let says = async |text: &str| {
+        for _ in 0..300 {
+            if get(page.clone(), &[]).await.text().contains(text) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let text = get(page, &[]).await.text().to_owned();
-    assert!(text.contains("answers_running 0\n") && text.contains("broken_total 1\n"), "{text}");
+        false
+    };
+    assert!(says("answers_running 0\n").await && says("broken_total 1\n").await);
+    // The same while the whole answer is waited for.
+    let waiting = tokio::time::timeout(Duration::from_millis(100), ask(false)).await;
+    assert!(waiting.is_err());
+    assert!(says("answers_running 0\n").await && says("broken_total 2\n").await);
     server.stop().await;
 }
 

@@ -162,6 +162,26 @@ fn hostile_lines_are_refused() {
     assert_eq!(Reader::new(node(), REQUEST_TEXT, NOW).feed(b": ping\n\nretry: 5\n\n\n"), Ok(Vec::new()));
 }
 
+/// Whatever one byte becomes: what the reader gives is what was sent, from the first event on, and no seal holds for less.
+#[test]
+fn no_flipped_bit_gives_another_event() {
+    let honest = blocks(REQUEST_TEXT, 5).concat();
+    let whole = Reader::new(node(), REQUEST_TEXT, NOW).feed(honest.as_bytes()).unwrap();
+    for at in (0..honest.len()).step_by(11) {
+        let mut bytes = honest.clone().into_bytes();
+        bytes[at] ^= 1 << (at % 7);
+        let mut reader = Reader::new(node(), REQUEST_TEXT, NOW);
+        let mut held = Vec::new();
+        let fed = bytes.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| {
+            held.extend(reader.feed(line)?);
+            Ok::<_, StreamError>(())
+        });
+        assert!(whole.starts_with(&held), "byte {at}");
+        let sealed = reader.finish().is_ok();
+        assert_eq!(sealed, fed.is_ok() && held == whole, "byte {at}");
+    }
+}
+
 /// `vectors/stream`: streams, honest and not, with what a verifier finds. `HALLMARK_REGENERATE=1` writes them.
 #[test]
 fn vectors() {
