@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Style {
@@ -11,10 +11,27 @@ enum Style {
     Python,
 }
 
+impl Style {
+    /// Between members, and between a name and its value.
+    fn separators(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Rfc8785 => (",", ":"),
+            Self::Python => (", ", ": "),
+        }
+    }
+}
+
 /// RFC 8785: no white space, members by UTF-16 code units, numbers as ECMAScript prints them.
 pub fn canonical(value: &Value) -> String {
     let mut out = String::new();
     write(&mut out, value, Style::Rfc8785);
+    out
+}
+
+/// The same for an object's members.
+pub fn canonical_object(members: &Map<String, Value>) -> String {
+    let mut out = String::new();
+    write_object(&mut out, members, Style::Rfc8785);
     out
 }
 
@@ -26,7 +43,6 @@ pub fn python(value: &Value) -> String {
 }
 
 fn write(out: &mut String, value: &Value, style: Style) {
-    let (comma, colon) = if style == Style::Python { (", ", ": ") } else { (",", ":") };
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -36,31 +52,34 @@ fn write(out: &mut String, value: &Value, style: Style) {
             out.push('[');
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
-                    out.push_str(comma);
+                    out.push_str(style.separators().0);
                 }
                 write(out, item, style);
             }
             out.push(']');
         }
-        Value::Object(members) => {
-            let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
-            match style {
-                // Python compares code points, which is the order of UTF-8.
-                Style::Python => sorted.sort_by(|(a, _), (b, _)| a.cmp(b)),
-                Style::Rfc8785 => sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16())),
-            }
-            out.push('{');
-            for (index, (name, value)) in sorted.into_iter().enumerate() {
-                if index > 0 {
-                    out.push_str(comma);
-                }
-                write_text(out, name, style);
-                out.push_str(colon);
-                write(out, value, style);
-            }
-            out.push('}');
-        }
+        Value::Object(members) => write_object(out, members, style),
     }
+}
+
+fn write_object(out: &mut String, members: &Map<String, Value>, style: Style) {
+    let (comma, colon) = style.separators();
+    let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
+    match style {
+        // Python compares code points, which is the order of UTF-8.
+        Style::Python => sorted.sort_by_key(|(name, _)| *name),
+        Style::Rfc8785 => sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16())),
+    }
+    out.push('{');
+    for (index, (name, value)) in sorted.into_iter().enumerate() {
+        if index > 0 {
+            out.push_str(comma);
+        }
+        write_text(out, name, style);
+        out.push_str(colon);
+        write(out, value, style);
+    }
+    out.push('}');
 }
 
 fn write_text(out: &mut String, text: &str, style: Style) {

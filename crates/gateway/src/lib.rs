@@ -11,6 +11,33 @@
 //!
 //! Nothing that a requester says is logged. Time and randomness come from a [`Host`].
 //!
+//! ```no_run
+//! # async fn f(identity: hallmark_receipt::SecretKey) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//! use hallmark_gateway::providers::{Client, Patience, Providers, Secret};
+//! use hallmark_gateway::{Gateway, NativeKey};
+//! use hallmark_receipt::{Certificate, Purpose, Signer};
+//!
+//! let key = NativeKey::from_seed(&[2; 32])?; // 32 random bytes in earnest
+//! let certificate = Certificate {
+//!     identity: identity.public_key(),
+//!     key: key.public_key(),
+//!     purpose: Purpose::Receipt,
+//!     not_before: 1_795_000_000_000,
+//!     not_after: 1_797_000_000_000,
+//! }
+//! .sign(&identity)?;
+//! let mut builder = Gateway::builder("local", certificate, Arc::new(key));
+//! let table = Providers::parse(&std::fs::read_to_string("providers.toml")?)?;
+//! let client = Arc::new(Client::new(Patience::default())?);
+//! for provider in table.connect(&client, &|name| std::env::var(name).ok().map(Secret::new))? {
+//!     builder = builder.backend(Arc::new(provider));
+//! }
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! builder.build()?.serve(listener, std::future::pending()).await?;
+//! # Ok(()) }
+//! ```
+//!
 //! **What this crate does not do**: end TLS (a proxy or the caller's listener does), take payment, or judge receipts.
 
 pub mod backend;

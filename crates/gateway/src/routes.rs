@@ -17,6 +17,7 @@ use crate::server::State;
 mod answer;
 mod embeddings;
 mod info;
+mod openapi;
 mod receipts;
 mod streaming;
 
@@ -44,6 +45,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/health", get(info::health))
         .route("/ready", get(info::ready))
         .route("/metrics", get(info::metrics))
+        .route("/openapi.json", get(openapi::document))
         .fallback(|| async { refusal(&ApiError::NotFound, ApiError::openai) })
         .method_not_allowed_fallback(|| async { refusal(&ApiError::Method, ApiError::openai) })
         .with_state(state)

@@ -71,7 +71,7 @@ impl Builder {
         self
     }
 
-    /// Where receipts are kept; by default the newest 4,096 in memory.
+    /// Where receipts are kept; by default the newest 4,096 in memory, of at most 256 MiB.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn ReceiptStore>) -> Self {
         self.store = store;
@@ -178,7 +178,7 @@ impl Gateway {
             certificate,
             key,
             host: Arc::new(System),
-            store: Arc::new(Memory::new(4096)),
+            store: Arc::new(Memory::new(4096, 256 << 20)),
             backends: Vec::new(),
             keys: Vec::new(),
             limits: Limits::default(),

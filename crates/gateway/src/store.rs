@@ -10,7 +10,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hallmark_receipt::bundle::MAX_BUNDLE;
-use hallmark_receipt::{Bundle, Digest};
+use hallmark_receipt::{Bundle, Data, Digest};
 
 /// 32 secret random bytes that fetch a receipt's openings, once.
 #[derive(Clone, PartialEq, Eq)]
@@ -83,11 +83,12 @@ pub trait ReceiptStore: Send + Sync + 'static {
     fn blocks(&self) -> bool;
 }
 
-/// The newest receipts, in memory. Holds at most `limit`; the oldest goes first.
+/// The newest receipts, in memory: at most `limit`, whose openings have at most `bytes` together. The oldest goes first.
 #[derive(Debug)]
 pub struct Memory {
     limit: usize,
-    /// Every id of `order` is in `filed`, and the reverse.
+    bytes: usize,
+    /// Every id of `order` is in `filed`, and the reverse; `bytes` is the sum of their sizes.
     inner: Mutex<Inner>,
 }
 
@@ -95,25 +96,48 @@ pub struct Memory {
 struct Inner {
     filed: HashMap<Digest, Filed>,
     order: VecDeque<Digest>,
+    bytes: usize,
+}
+
+impl Inner {
+    fn remove_oldest(&mut self) {
+        if let Some(filed) = self.order.pop_front().and_then(|oldest| self.filed.remove(&oldest)) {
+            self.bytes = self.bytes.saturating_sub(size(&filed.bundle));
+        }
+    }
 }
 
 impl Memory {
-    /// A store of at most `limit` receipts.
-    pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), inner: Mutex::default() }
+    /// A store of at most `limit` receipts, whose openings have at most `bytes` together.
+    pub fn new(limit: usize, bytes: usize) -> Self {
+        Self { limit: limit.max(1), bytes, inner: Mutex::default() }
     }
+}
+
+/// About how many bytes the openings hold.
+fn size(bundle: &Bundle) -> usize {
+    let sides = [&bundle.inputs, &bundle.outputs].into_iter().flatten().flatten();
+    let tensors = sides.map(|opening| match opening.tensor().data() {
+        Data::Str(texts) => texts.iter().map(String::len).sum(),
+        // No element is wider.
+        other => other.len().saturating_mul(8),
+    });
+    tensors.fold(0, usize::saturating_add)
 }
 
 impl ReceiptStore for Memory {
     fn put(&self, id: Digest, filed: Filed) -> Result<(), StoreError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        while inner.order.len() >= self.limit {
-            if let Some(oldest) = inner.order.pop_front() {
-                inner.filed.remove(&oldest);
-            }
+        let more = size(&filed.bundle);
+        let full =
+            |inner: &Inner| inner.order.len() >= self.limit || inner.bytes.saturating_add(more) > self.bytes;
+        while full(&inner) && !inner.order.is_empty() {
+            inner.remove_oldest();
         }
+        // A claim's id holds random bytes: it is never filed twice.
         if inner.filed.insert(id, filed).is_none() {
             inner.order.push_back(id);
+            inner.bytes = inner.bytes.saturating_add(more);
         }
         Ok(())
     }
@@ -127,6 +151,7 @@ impl ReceiptStore for Memory {
         let whole = filed.bundle.clone();
         filed.bundle.inputs = None;
         filed.bundle.outputs = None;
+        inner.bytes = inner.bytes.saturating_sub(size(&whole));
         Ok(Some(whole))
     }
 

@@ -238,25 +238,32 @@ async fn turns_are_bounded_and_given_back_when_the_client_leaves() {
     let server = serve(builder().backend(backend).limits(limits).build().unwrap()).await;
     let address = format!("{}/v1/chat/completions", server.url);
     let client = common::http_client();
-    let first = http::Request::post(&address)
-        .body(http_body_util::Full::new(request(true).to_string().into()))
-        .unwrap();
-    let first = client.request(first).await.unwrap();
+    let ask = |stream: bool| {
+        let body = http_body_util::Full::new(request(stream).to_string().into());
+        client.request(http::Request::post(&address).body(body).unwrap())
+    };
+    let first = ask(true).await.unwrap();
     assert_eq!(first.status(), 200);
     let refused = post(address.clone(), &request(true)).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
     assert_eq!(refused.json()["error"]["code"], "overloaded");
     // The client leaves; the provider's stream is dropped with it, and the turn is free.
-    drop((first, client));
+    drop(first);
     let page = format!("{}/metrics", server.url);
-    for _ in 0..200 {
-        if get(page.clone(), &[]).await.text().contains("answers_running 0\n") {
-            break;
+    let says = async |text: &str| {
+        for _ in 0..300 {
+            if get(page.clone(), &[]).await.text().contains(text) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let text = get(page, &[]).await.text().to_owned();
-    assert!(text.contains("answers_running 0\n") && text.contains("broken_total 1\n"), "{text}");
+        false
+    };
+    assert!(says("answers_running 0\n").await && says("broken_total 1\n").await);
+    // The same while the whole answer is waited for.
+    let waiting = tokio::time::timeout(Duration::from_millis(100), ask(false)).await;
+    assert!(waiting.is_err());
+    assert!(says("answers_running 0\n").await && says("broken_total 2\n").await);
     server.stop().await;
 }
 
@@ -300,5 +307,48 @@ async fn a_folder_keeps_receipts() {
     assert_eq!(again.header("x-hallmark-openings"), "withheld");
     let names: Vec<_> = std::fs::read_dir(folder.path().join("r")).unwrap().collect();
     assert_eq!(names.len(), 1, "the openings are gone from the disk");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn slow_and_silent_clients_are_let_go() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (head_time, body_time) = (Duration::from_millis(100), Duration::from_millis(100));
+    let limits = Limits { head_time, body_time, body: 1 << 20, ..Limits::default() };
+    let backend = provider("openai", &both().await, Patience::default());
+    let server = serve(builder().backend(backend).limits(limits).build().unwrap()).await;
+    let address = server.url.trim_start_matches("http://").to_owned();
+    for text in [
+        "",
+        "POST /v1/chat/comp",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{",
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut got = Vec::new();
+        let read = stream.read_to_end(&mut got);
+        tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap();
+        let got = String::from_utf8(got).unwrap();
+        assert!(got.is_empty() || got.starts_with("HTTP/1.1 408"), "{text}: {got}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_document_lists_what_there_is() {
+    let server = over("openai", &both().await).await;
+    let document = get(format!("{}/openapi.json", server.url), &[]).await.json();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 10);
+    for (path, operations) in paths {
+        for method in operations.as_object().unwrap().keys() {
+            let url =
+                format!("{}{}", server.url, path.replace("{name}", "m").replace("{id}", &"0".repeat(64)));
+            let got = send(&method.to_uppercase(), url, &[], "").await;
+            assert_ne!(got.status, 405, "{path}");
+            let known = got.status != 404 || ["/signing-key", "/v1/receipts/{id}"].contains(&path.as_str());
+            assert!(known, "{path}");
+        }
+    }
     server.stop().await;
 }

@@ -221,10 +221,13 @@ fn broken_body(piece: &'static str) -> Response {
     Response::new(Body::from_stream(futures_util::stream::iter([Ok(piece)]).chain(broken)))
 }
 
+/// What the provider says, whether a stream was asked for, and what comes of it.
+type Case = (fn() -> Response, bool, BackendError);
+
 #[tokio::test]
 async fn failures_are_told_apart() {
     let malformed = |what| BackendError::Malformed { what };
-    let cases: Vec<(fn() -> Response, bool, BackendError)> = vec![
+    let cases: Vec<Case> = vec![
         (|| Response::new(Body::from("<html>")), false, malformed("an answer that is not JSON")),
         (|| json_response(&json!({})), false, malformed("an answer without choices")),
         (|| json_response(&json!([])), false, malformed("an answer without choices")),

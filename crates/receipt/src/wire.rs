@@ -253,7 +253,8 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 /// Lower-case hexadecimal digits of bytes.
 pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Standard padded base64 of bytes.

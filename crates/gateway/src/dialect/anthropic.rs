@@ -42,7 +42,7 @@ pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
         tool_choice: tool_choice(&fields)?,
         format: format(&fields)?,
         stream: fields.flag("stream")?.unwrap_or(false),
-        extra: Map::new(),
+        extra: fields.count("top_k")?.map(|k| ("top_k".to_owned(), k.into())).into_iter().collect(),
     })
 }
 

@@ -48,8 +48,15 @@ pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
         tool_choice: tool_choice(&fields)?,
         format: format(&fields)?,
         stream: fields.flag("stream")?.unwrap_or(false),
-        extra: Map::new(),
+        extra: effort(&fields)?,
     })
+}
+
+/// How hard to think, in the words of chat completions.
+fn effort(fields: &Fields<'_>) -> Result<Map<String, Value>, ApiError> {
+    let reasoning = fields.object("reasoning")?;
+    let effort = reasoning.map(|reasoning| reasoning.text("effort")).transpose()?.flatten();
+    Ok(effort.map(|effort| ("reasoning_effort".to_owned(), effort.into())).into_iter().collect())
 }
 
 fn plain(role: Role, parts: Vec<Part>) -> Message {

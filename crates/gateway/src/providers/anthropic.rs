@@ -87,6 +87,9 @@ fn body(model: &str, request: &ChatRequest) -> Result<Map<String, Value>, Backen
     if let Some(top_p) = sampling.top_p {
         put("top_p", top_p.into());
     }
+    if let Some(top_k) = request.extra.get("top_k") {
+        put("top_k", top_k.clone());
+    }
     if !sampling.stop.is_empty() {
         put("stop_sequences", sampling.stop.clone().into());
     }

@@ -150,10 +150,10 @@ mod tests {
         let text = "[[provider]]\nname = 'a'\nkind = 'google'\nkey_env = 'K'\n[[provider.model]]\nname = 'm'\n\
                     upstream = 'n'\nprice = { asset = 'USDC', input = 1, output = 2 }\n";
         let cards = connect(text).unwrap().first().unwrap().models();
-        let price = Some(Price { asset: "USDC".into(), input: 1, output: 2 });
-        assert_eq!((cards[0].name.as_str(), &cards[0].price), ("m", &price));
+        let price = Price { asset: "USDC".into(), input: 1, output: 2 };
+        assert_eq!((cards[0].name.as_str(), cards[0].price.as_ref()), ("m", Some(&price)));
         let usage = crate::chat::Usage { input: 1_000_000, output: 1, ..Default::default() };
-        assert_eq!(price.unwrap().of(usage).amount, "2", "1.000002 rounds up");
+        assert_eq!(price.of(usage).amount, "2", "1.000002 rounds up");
         assert!(matches!(connect(&text.replace("google", "x")), Err(ConfigError::Kind { .. })));
         assert!(matches!(connect(&text.replace("'K'", "'L'")), Err(ConfigError::NoKey { .. })));
         assert!(matches!(connect(&text.replace("name", "nam")), Err(ConfigError::Toml { .. })));

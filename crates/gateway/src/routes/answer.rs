@@ -88,7 +88,7 @@ async fn start(
     let (card, backend) = state.model(&request.model)?;
     let stream = request.stream;
     let tee_text = if state.tee.is_some() { kind.tee_text(&body) } else { None };
-    let canonical = crate::json::canonical(&Value::Object(body.clone()));
+    let canonical = crate::json::canonical_object(&body);
     let ticket = state.notary.ticket(&canonical, nonce)?;
     let origin =
         Origin { request: ticket.commitment(), nonce, drawn: state.host.draw().map_err(NotaryError::from)?, dialect: kind.name() };

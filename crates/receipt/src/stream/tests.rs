@@ -161,3 +161,92 @@ fn hostile_lines_are_refused() {
     // Comments and fields that mean nothing here.
     assert_eq!(Reader::new(node(), REQUEST_TEXT, NOW).feed(b": ping\n\nretry: 5\n\n\n"), Ok(Vec::new()));
 }
+
+/// Whatever one byte becomes: what the reader gives is what was sent, from the first event on, and no seal holds for less.
+#[test]
+fn no_flipped_bit_gives_another_event() {
+    let honest = blocks(REQUEST_TEXT, 5).concat();
+    let whole = Reader::new(node(), REQUEST_TEXT, NOW).feed(honest.as_bytes()).unwrap();
+    for at in (0..honest.len()).step_by(11) {
+        let mut bytes = honest.clone().into_bytes();
+        bytes[at] ^= 1 << (at % 7);
+        let mut reader = Reader::new(node(), REQUEST_TEXT, NOW);
+        let mut held = Vec::new();
+        let fed = bytes.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| {
+            held.extend(reader.feed(line)?);
+            Ok::<_, StreamError>(())
+        });
+        assert!(whole.starts_with(&held), "byte {at}");
+        let sealed = reader.finish().is_ok();
+        assert_eq!(sealed, fed.is_ok() && held == whole, "byte {at}");
+    }
+}
+
+/// `vectors/stream`: streams, honest and not, with what a verifier finds. `HALLMARK_REGENERATE=1` writes them.
+#[test]
+fn vectors() {
+    let honest = blocks(REQUEST_TEXT, 5);
+    let with = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut blocks = honest.clone();
+        change(&mut blocks);
+        blocks
+    };
+    let cases = [
+        ("valid", honest.clone(), "sealed"),
+        ("tampered-dropped", with(&|b| drop(b.remove(2))), "index"),
+        ("tampered-swapped", with(&|b| b.swap(2, 3)), "index"),
+        ("tampered-repeated", with(&|b| b.insert(3, b[2].clone())), "index"),
+        ("tampered-edited", with(&|b| b[2] = b[2].replace("data: b", "data: x")), "signature"),
+        ("tampered-spliced", with(&|b| b[3] = blocks(REQUEST_TEXT, 6)[3].clone()), "signature"),
+        ("tampered-cut", with(&|b| drop(b.pop())), "cut"),
+        ("tampered-unsigned", with(&|b| b[2] = "data: b\n\n".to_owned()), "signatures"),
+        ("tampered-after-seal", with(&|b| b.push(b[4].clone())), "after-seal"),
+        ("forged-other-request", blocks("{}", 5), "signature"),
+        (
+            "forged-other-node",
+            with(&|b| {
+                b[0] = Preamble { receipt: certificate(7, 2, Purpose::Receipt), ..preamble(5) }.to_line()
+            }),
+            "node",
+        ),
+    ];
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/stream");
+    let mut expected = crate::json::Object::new();
+    for (name, blocks, end) in &cases {
+        let (held, result) = read(blocks);
+        let got = match &result {
+            Ok(claim) => {
+                assert_eq!(*claim, CLAIM);
+                "sealed"
+            }
+            Err(StreamError::Index { .. }) => "index",
+            Err(StreamError::Signature { .. }) => "signature",
+            Err(StreamError::Signatures { .. }) => "signatures",
+            Err(StreamError::Cut { .. }) => "cut",
+            Err(StreamError::AfterSeal) => "after-seal",
+            Err(StreamError::Node { .. }) => "node",
+            Err(other) => panic!("{name}: {other}"),
+        };
+        assert_eq!(got, *end, "{name}");
+        let held = Value::Int(i64::try_from(held).unwrap());
+        expected.insert((*name).to_owned(), Value::Object(object([("end", got.into()), ("held", held)])));
+    }
+    let about = object([
+        ("claim", CLAIM.to_string().into()),
+        ("node", node().to_string().into()),
+        ("now", Value::Int(i64::try_from(NOW).unwrap())),
+        ("request", REQUEST_TEXT.into()),
+        ("streams", Value::Object(expected)),
+    ]);
+    let mut files: Vec<(String, String)> =
+        cases.iter().map(|(name, blocks, _)| (format!("{name}.sse"), blocks.concat())).collect();
+    files.push(("expected.json".to_owned(), Value::Object(about).pretty()));
+    for (name, text) in files {
+        let path = folder.join(name);
+        if std::env::var_os("HALLMARK_REGENERATE").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{}", path.display());
+    }
+}

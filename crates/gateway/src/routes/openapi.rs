@@ -1,0 +1,86 @@
+//! `/openapi.json`: what the gateway takes, for tools and people.
+
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::respond;
+
+/// Method, path, what it does. A test asks the router for each.
+pub const ADDRESSES: &[(&str, &str, &str)] = &[
+    ("post", "/v1/chat/completions", "An answer in OpenAI's chat format, whole or streamed"),
+    ("post", "/v1/completions", "An answer in OpenAI's completions format; the text also in `completion`"),
+    (
+        "post",
+        "/v1/responses",
+        "An answer in OpenAI's responses format; the whole conversation comes with the request",
+    ),
+    ("post", "/v1/messages", "An answer in Anthropic's messages format"),
+    ("post", "/v1/embeddings", "Vectors for texts, in OpenAI's format"),
+    ("get", "/v1/models", "The models, what receipts say of them, and their prices"),
+    ("get", "/v1/models/{name}", "One model"),
+    ("get", "/v1/receipts/{id}", "A receipt; with the requester's capability its openings too, once"),
+    ("get", "/signing-key", "The RSA key that signs `tee_*` fields, where the node has one"),
+    ("get", "/health", "The process lives"),
+    ("get", "/ready", "Answers can be given"),
+    ("get", "/metrics", "Counts in Prometheus's text form"),
+    ("get", "/openapi.json", "This document"),
+];
+
+pub async fn document() -> Response {
+    let mut paths = Map::new();
+    for (method, path, summary) in ADDRESSES {
+        let mut operation = json!({"summary": summary, "responses": {"200": {"description": "As the format has it"},
+            "default": {"$ref": "#/components/responses/Refusal"}}});
+        if let Value::Object(members) = &mut operation {
+            if *method == "post" {
+                let object = json!({"required": true, "content": {"application/json": {"schema": {"type": "object"}}}});
+                members.insert("requestBody".to_owned(), object);
+            }
+            let parameters: Vec<Value> = parameters(path);
+            if !parameters.is_empty() {
+                members.insert("parameters".to_owned(), parameters.into());
+            }
+        }
+        let mut operations = Map::new();
+        operations.insert((*method).to_owned(), operation);
+        paths.insert((*path).to_owned(), Value::Object(operations));
+    }
+    let error = json!({"type": "object", "required": ["message", "type"], "properties": {
+        "message": {"type": "string"}, "type": {"type": "string"},
+        "param": {"type": ["string", "null"]}, "code": {"type": ["string", "null"]}}});
+    let refusal = json!({"description": "A refusal, in the format of the address",
+        "content": {"application/json": {"schema": {"type": "object", "properties": {"error": error}}}}});
+    let document = json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Hallmark gateway", "version": env!("CARGO_PKG_VERSION"),
+                 "description": "Every answer carries the id of its receipt (x-hallmark-receipt, `hallmark.receipt`) and, to the requester alone, a capability (x-hallmark-capability). Events of streams are signed: spec/stream.md."},
+        "paths": paths,
+        "security": [{}, {"bearer": []}, {"key": []}],
+        "components": {
+            "responses": {"Refusal": refusal},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"},
+                                "key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+        },
+    });
+    respond(StatusCode::OK, &document)
+}
+
+fn parameters(path: &str) -> Vec<Value> {
+    let text = json!({"type": "string"});
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let mut out: Vec<Value> =
+        names.map(|name| json!({"name": name, "in": "path", "required": true, "schema": text})).collect();
+    let header = |name: &str, what: &str| json!({"name": name, "in": "header", "required": false, "description": what, "schema": text});
+    match path {
+        "/v1/receipts/{id}" => out.push(header("x-hallmark-capability", "From the answer's header")),
+        "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/messages" => {
+            out.push(header(
+                "x-hallmark-nonce",
+                "The requester's own nonce for the claim: 64 hexadecimal digits",
+            ));
+        }
+        _ => {}
+    }
+    out
+}
