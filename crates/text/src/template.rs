@@ -9,7 +9,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, Error, ErrorKind};
 
-use crate::guard::{short, unpanicked};
+use crate::guard::{on_large_stack, short, unpanicked};
 use crate::message::{Request, SpecialTokens};
 use crate::prompt::{Marker, Prompt};
 
@@ -146,7 +146,8 @@ impl ChatTemplate {
     }
 
     fn run(&self, context: Value) -> Result<String, TemplateError> {
-        let rendered = unpanicked(|| self.environment.get_template("chat")?.render(context));
+        // A template can nest values as deep as its fuel allows, and printing, comparing or dropping them recurses as deep.
+        let rendered = on_large_stack(|| self.environment.get_template("chat")?.render(context));
         rendered.ok_or(TemplateError::Panicked)?.map_err(|error| {
             if error.kind() == ErrorKind::OutOfFuel {
                 return TemplateError::OutOfFuel { limit: Self::FUEL };

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{SENTENCEPIECE, TINY_CHAT, file, tokenizer};
 
 fn render(source: &str) -> Result<String, TemplateError> {
+    eprintln!("{source:.80}");
     let messages = [Message::user("x".repeat(10_000))];
     let template = ChatTemplate::new(source, SpecialTokens::default())?;
     template.render(&Request { messages: &messages, ..Request::default() }).map(|prompt| prompt.text())
