@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use crate::{SENTENCEPIECE, TINY_CHAT, file, tokenizer};
 
 fn render(source: &str) -> Result<String, TemplateError> {
-    eprintln!("{source:.80}");
     let messages = [Message::user("x".repeat(10_000))];
     let template = ChatTemplate::new(source, SpecialTokens::default())?;
     template.render(&Request { messages: &messages, ..Request::default() }).map(|prompt| prompt.text())
@@ -22,7 +21,6 @@ fn hostile_templates_end_with_an_error() {
         "{% for a in range(99999) %}{{ messages[0].content }}{% endfor %}",
         "{% set n = namespace(a='x') %}{% for i in range(60) %}{% set n.a = n.a ~ n.a %}{% endfor %}{{ n.a }}",
         "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}{% endfor %}{{ n.a | tojson }}",
-        "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = n.a + n.a %}{% endfor %}{{ n.a | length }}",
     ] {
         assert_eq!(render(source), Err(spent.clone()), "{source}");
     }
