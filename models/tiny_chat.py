@@ -1,4 +1,4 @@
-"""tiny-chat: a chat model of three million parameters in the Llama shape, trained on one CPU core in an hour.
+"""tiny-chat: a chat model of a million parameters in the Llama shape, trained on one CPU core in less than an hour.
 
     tiny_chat.py [--minutes M] [--folder CACHE] [--export]
 
@@ -249,16 +249,21 @@ def bits(tokenizer, params, texts):
     return total
 
 
+@jax.jit
+def likeliest(params, row, at):
+    """The likeliest token after place `at` of a row [1, length]."""
+    return forward(params, row, jnp.ones_like(row))[0, at].argmax()
+
+
 def answer(tokenizer, params, said, limit=64):
     """The greedy answer to a conversation of (role, text)."""
     prompt = "".join(f"{START}{role}\n{text}{END}\n" for role, text in said) + f"{START}assistant\n"
     tokens, end = tokenizer.encode(prompt).ids, tokenizer.token_to_id(END)
     begin = len(tokens)
-    following = jax.jit(lambda row, at: forward(params, row, jnp.ones_like(row))[0, at].argmax())
     while len(tokens) < min(CONTEXT, begin + limit):
-        row = np.zeros((1, 256), np.int32)
+        row = np.zeros((1, CONTEXT), np.int32)
         row[0, : len(tokens)] = tokens
-        token = int(following(row, len(tokens) - 1))
+        token = int(likeliest(params, row, len(tokens) - 1))
         if token == end:
             break
         tokens.append(token)
