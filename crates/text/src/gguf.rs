@@ -108,7 +108,8 @@ impl Tokenizer {
     /// The tokenizer of a GGUF file.
     pub fn from_gguf(vocabulary: &GgufVocabulary) -> Result<Self, crate::TokenizerError> {
         let json = vocabulary.tokenizer_json()?;
-        let file = serde_json::to_vec(&json).map_err(|e| crate::TokenizerError::Malformed(crate::guard::short(e)))?;
+        let file = serde_json::to_vec(&json)
+            .map_err(|e| crate::TokenizerError::Malformed(crate::guard::short(e)))?;
         Self::from_json(&file)
     }
 }
@@ -212,12 +213,14 @@ impl GgufVocabulary {
         }
         merges.sort_by(|a, b| score(b.0).total_cmp(&score(a.0)).then_with(|| a.cmp(b)));
         let text = |id: usize| self.tokens.get(id).map_or("", String::as_str);
-        let merges: Vec<[&str; 2]> = merges.into_iter().map(|(_, left, right)| [text(left), text(right)]).collect();
+        let merges: Vec<[&str; 2]> =
+            merges.into_iter().map(|(_, left, right)| [text(left), text(right)]).collect();
         let unknown = self.unknown.map(|id| text(id as usize));
         let model = json!({"type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
                            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
                            "vocab": ids, "merges": merges});
-        let replace = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+        let replace =
+            |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
         let mut normalizers = vec![replace(" ", "▁")];
         let mut decoders = vec![replace("▁", " "), json!({"type": "ByteFallback"}), json!({"type": "Fuse"})];
         if self.add_space_prefix {

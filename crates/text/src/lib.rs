@@ -19,7 +19,8 @@
 //! Face's ids. Tokens that a tokenizer adds without calling them special (`<think>`, `<tool_call>` of Qwen) are text by its own word
 //! and stay so.
 //!
-//! Pure: no disk, network or clock. `tokenizers` and `llguidance` do the work; a panic inside either is an error here.
+//! No disk, network or clock; templates run on a thread of their own, for its stack. `tokenizers`, `minijinja` and
+//! `llguidance` do the work; a panic inside any of them is an error here.
 //!
 //! ```
 //! use hallmark_text::{ChatTemplate, Message, Request, SpecialTokens};

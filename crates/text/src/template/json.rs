@@ -125,7 +125,7 @@ impl Writer<'_, '_, '_> {
         }
         let mut units = [0; 2];
         for character in quoted.chars() {
-            if character.is_ascii() {
+            if matches!(character, ' '..='~') {
                 self.out.push(character);
             } else {
                 for unit in character.encode_utf16(&mut units) {

@@ -9,8 +9,12 @@ use crate::{SENTENCEPIECE, TINY_CHAT, file, tokenizer};
 /// What a converter would write of a `tokenizer.json`.
 fn vocabulary(path: &str, model: &str) -> GgufVocabulary {
     let json: Value = serde_json::from_slice(&file(path)).unwrap();
-    let mut tokens: Vec<(u64, String)> =
-        json["model"]["vocab"].as_object().unwrap().iter().map(|(t, id)| (id.as_u64().unwrap(), t.clone())).collect();
+    let mut tokens: Vec<(u64, String)> = json["model"]["vocab"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(t, id)| (id.as_u64().unwrap(), t.clone()))
+        .collect();
     tokens.sort();
     let mut types = vec![1; tokens.len()];
     for token in json["added_tokens"].as_array().unwrap() {
@@ -41,7 +45,10 @@ fn ids_are_those_of_the_tokenizer_it_came_from() {
             let text = case["text"].as_str().unwrap();
             let expected = tokenizer(path).encode(text, true).unwrap();
             assert_eq!(other.encode(text, true).unwrap(), expected, "{path}: {text:?}");
-            assert_eq!(other.decode(&expected, false).unwrap(), tokenizer(path).decode(&expected, false).unwrap());
+            assert_eq!(
+                other.decode(&expected, false).unwrap(),
+                tokenizer(path).decode(&expected, false).unwrap()
+            );
         }
     }
 }
