@@ -113,7 +113,7 @@ pub enum Command {
     Chat(Chat),
     /// Serve language models over OpenAI's and Anthropic's APIs, a receipt with every answer
     ///
-    /// Serves the home's language models, or those that --model names, and models of providers from a table. Keys of providers come
+    /// Serves the shipped and the home's language models, or those that --model names, and models of providers from a table. Keys of providers come
     /// from the environment variables that the table names. Listens on this machine alone.
     Up(Up),
     /// List, show and redact receipts
@@ -260,7 +260,7 @@ pub struct Up {
     /// Address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: std::net::SocketAddr,
-    /// A language model to serve; may be repeated [default: all in the home that have a name]
+    /// A language model to serve; may be repeated [default: the shipped ones, and all in the home that have a name]
     #[arg(long, value_name = "MODEL")]
     pub model: Vec<String>,
     /// A TOML table of providers and their models

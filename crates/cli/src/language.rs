@@ -27,7 +27,9 @@ pub fn options(app: &App) -> decoder::Options {
 /// A language model ready to run.
 pub fn open(app: &App, copy: &Copy) -> Result<Local> {
     let Kind::Decoder(model) = &copy.kind else {
-        return Err(Note::usage("this model takes tensors, not text").hint("run it: hallmark infer MODEL").error());
+        return Err(Note::usage("this model takes tensors, not text")
+            .hint("run it: hallmark infer MODEL")
+            .error());
     };
     Local::open(model.clone(), &copy.files, &options(app)).context("the model does not chat")
 }

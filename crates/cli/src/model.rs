@@ -14,7 +14,7 @@ use hallmark_receipt::Digest;
 
 use crate::disk::{self, DiskError};
 use crate::fault::Note;
-use crate::shipped::{SHIPPED, Shipped};
+use crate::shipped::{LANGUAGES, SHIPPED, Shipped, ShippedLanguage};
 use crate::store::{Home, MAX_DOCUMENT, StoreError};
 use crate::tensor_io::InputSpec;
 
@@ -183,12 +183,18 @@ pub fn shipped_copy(shipped: &'static Shipped) -> Result<Copy> {
     Ok(Copy { shipped: Some(shipped), ..copy })
 }
 
+/// A shipped language model.
+pub fn shipped_language(shipped: &'static ShippedLanguage) -> Result<Copy> {
+    let files = shipped.files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+    Copy::from_files(files).with_context(|| format!("shipped model {}", shipped.name))
+}
+
 /// The copy with this id, shipped or in the home.
 pub fn by_id(home: &Home, id: &Digest) -> Result<Option<Copy>> {
     if home.model_folder(id).is_dir() {
         return Copy::from_home(home, id).map(Some);
     }
-    for copy in shipped_copies() {
+    for copy in shipped_copies().chain(LANGUAGES.iter().map(shipped_language)) {
         let copy = copy?;
         if copy.id() == *id {
             return Ok(Some(copy));
@@ -206,6 +212,9 @@ pub fn resolve(home: &Home, text: &str) -> Result<Copy> {
         if let Some(shipped) = Shipped::named(text) {
             return shipped_copy(shipped);
         }
+        if let Some(shipped) = ShippedLanguage::named(text) {
+            return shipped_language(shipped);
+        }
         if let Some(id) = home.id_of(text)? {
             return with_shipped(Copy::from_home(home, &id)?);
         }
@@ -217,6 +226,7 @@ pub fn resolve(home: &Home, text: &str) -> Result<Copy> {
         return with_shipped(Copy::from_path(path)?);
     }
     let mut known: Vec<String> = SHIPPED.iter().map(|model| model.name.to_owned()).collect();
+    known.extend(LANGUAGES.iter().map(|model| model.name.to_owned()));
     known.extend(home.names()?.into_iter().map(|(name, _)| name));
     Err(Note::usage(format!("there is no model `{text}`"))
         .hint(format!("there are {}, and files; `hallmark model list` shows more", known.join(", ")))
@@ -240,7 +250,7 @@ fn by_prefix(home: &Home, text: &str) -> Result<Option<Copy>> {
         return Ok(None);
     }
     let mut ids = home.models()?;
-    for copy in shipped_copies() {
+    for copy in shipped_copies().chain(LANGUAGES.iter().map(shipped_language)) {
         ids.push(copy?.id());
     }
     ids.sort();

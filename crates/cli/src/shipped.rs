@@ -30,6 +30,40 @@ macro_rules! shipped {
 /// All shipped models.
 pub const SHIPPED: &[Shipped] = shipped!["digits-cnn", "phrase-language", "tumour-mlp", "tumour-trees"];
 
+/// A shipped language model's files.
+#[derive(Clone, Copy, Debug)]
+pub struct ShippedLanguage {
+    /// Its name.
+    pub name: &'static str,
+    /// One line.
+    pub title: &'static str,
+    /// Its files by name (`model.md` §7.1).
+    pub files: &'static [(&'static str, &'static [u8])],
+    /// The model card.
+    pub card: &'static str,
+}
+
+/// All shipped language models.
+pub const LANGUAGES: &[ShippedLanguage] = &[ShippedLanguage {
+    name: "tiny-chat",
+    title: "A tiny chat model",
+    files: &[
+        ("config.json", include_bytes!("../../../models/tiny-chat/config.json")),
+        ("generation_config.json", include_bytes!("../../../models/tiny-chat/generation_config.json")),
+        ("model.safetensors", include_bytes!("../../../models/tiny-chat/model.safetensors")),
+        ("tokenizer.json", include_bytes!("../../../models/tiny-chat/tokenizer.json")),
+        ("tokenizer_config.json", include_bytes!("../../../models/tiny-chat/tokenizer_config.json")),
+    ],
+    card: include_str!("../../../models/tiny-chat/card.md"),
+}];
+
+impl ShippedLanguage {
+    /// The shipped language model of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        LANGUAGES.iter().find(|model| model.name == name)
+    }
+}
+
 /// Words about a shipped model.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Meta {

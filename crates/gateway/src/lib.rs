@@ -58,7 +58,7 @@ mod sse;
 pub mod store;
 pub mod tee;
 
-pub use backend::{Answer, Backend, BackendError, ModelCard, Price, Replay};
+pub use backend::{Answer, Backend, BackendError, ModelCard, Origin, Price, Replay};
 pub use chat::{ChatRequest, Delta};
 pub use error::ApiError;
 pub use host::{Host, System};

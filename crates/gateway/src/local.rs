@@ -235,7 +235,11 @@ fn work(language: &Language, mut decoder: Decoder, queue: &mpsc::Receiver<Start>
     }
 }
 
-fn begin<'a>(language: &'a Language, decoder: &mut Decoder, start: Start) -> Option<(SequenceId, Active<'a>)> {
+fn begin<'a>(
+    language: &'a Language,
+    decoder: &mut Decoder,
+    start: Start,
+) -> Option<(SequenceId, Active<'a>)> {
     let Start { plan, receipt, begun, pieces } = start;
     let id = decoder.start(&plan.prompt, plan.parameters.clone(), Some(plan.top.unwrap_or(0)));
     let run = id.map_err(|error| refusal(&error)).and_then(|id| {

@@ -85,6 +85,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// The salted commitment to the request.
+    pub fn commitment(&self) -> Digest {
+        self.commitment
+    }
+
     /// What will fetch the openings.
     pub fn capability(&self) -> &Capability {
         &self.capability

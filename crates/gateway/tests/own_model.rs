@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::{builder, get, node, post, serve};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use hallmark_gateway::backend::{Answer, Backend, BackendError, ModelCard, Replay};
+use hallmark_gateway::backend::{Answer, Backend, BackendError, ModelCard, Origin, Replay};
 use hallmark_gateway::chat::{ChatRequest, Delta, Finish, Token, Usage};
 use hallmark_receipt::json::{Object, object};
 use hallmark_receipt::{Bundle, Model, Receipt, Tensor, model_id};
@@ -27,7 +27,7 @@ impl Backend for Speller {
         vec![ModelCard { name: "speller".into(), owner: "us".into(), model, price: None }]
     }
 
-    fn chat(&self, request: Arc<ChatRequest>) -> BoxFuture<'_, Result<Answer, BackendError>> {
+    fn chat(&self, request: Arc<ChatRequest>, _: Origin) -> BoxFuture<'_, Result<Answer, BackendError>> {
         Box::pin(async move {
             let text = request.messages.last().map(|message| message.text()).unwrap_or_default();
             let ids: Vec<i64> = text.chars().map(|c| i64::from(u32::from(c))).collect();

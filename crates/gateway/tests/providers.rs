@@ -11,12 +11,20 @@ use axum::body::Body;
 use axum::response::Response;
 use common::{Asked, json_response, over, post, provider, sse_response, status_response, upstream};
 use futures_util::StreamExt as _;
-use hallmark_gateway::backend::BackendError;
+use hallmark_gateway::backend::{BackendError, Origin};
 use hallmark_gateway::chat::{Completed, Finish, Usage};
 use hallmark_gateway::dialect::openai::parse;
 use hallmark_gateway::providers::Patience;
 use hallmark_gateway::{Backend, ChatRequest};
 use serde_json::{Value, json};
+
+/// Providers make nothing of it.
+const ORIGIN: Origin = Origin {
+    request: hallmark_receipt::Digest([0; 32]),
+    nonce: None,
+    drawn: [0; 32],
+    dialect: "openai-chat",
+};
 
 fn patience() -> Patience {
     Patience {
@@ -53,7 +61,7 @@ fn full(stream: bool) -> Value {
 }
 
 async fn collect(backend: &dyn Backend, body: Value) -> Result<Completed, BackendError> {
-    let mut answer = backend.chat(request(body)).await?;
+    let mut answer = backend.chat(request(body), ORIGIN).await?;
     let mut done = Completed::default();
     while let Some(delta) = answer.deltas.next().await {
         done.push(&delta?).unwrap();

@@ -17,10 +17,10 @@ use hallmark_receipt::Bundle;
 use hallmark_verdict::{Context, Policy, Verdict, judge, render};
 use serde_json::{Value, json};
 
+use super::App;
 use super::infer::NETWORK;
 use super::receipts::SUFFIX;
 use super::verify::paint;
-use super::App;
 use crate::args::Chat;
 use crate::console;
 use crate::disk::{Access, Disk};
@@ -35,9 +35,11 @@ pub fn run(app: &App, args: &Chat) -> Result<Exit> {
     let local = language::open(app, &copy)?;
     let (key, _) = keys::ready(&app.home, &time::now).context("the receipt cannot be signed")?;
     let store = Arc::new(Memory::new(1, usize::MAX));
-    let notary = Notary::new(NETWORK.to_owned(), key.certificate, Arc::new(key.secret), Arc::new(System), store)?;
+    let notary =
+        Notary::new(NETWORK.to_owned(), key.certificate, Arc::new(key.secret), Arc::new(System), store)?;
     let serving = local.serve(&args.model, &language::options(app))?;
-    let session = Session { app, args, notary, serving, runtime: runtime()?, copies: Copies::new(app, Some(&copy)) };
+    let session =
+        Session { app, args, notary, serving, runtime: runtime()?, copies: Copies::new(app, Some(&copy)) };
     let mut messages = Vec::new();
     if let Some(text) = &args.system {
         messages.push(json!({"role": "system", "content": text}));

@@ -12,7 +12,7 @@ use crate::args::ModelCommand;
 use crate::console::table;
 use crate::fault::{Exit, Note};
 use crate::model::{self, Copy, Kind};
-use crate::shipped::{SHIPPED, Shipped};
+use crate::shipped::{LANGUAGES, SHIPPED, Shipped, ShippedLanguage};
 use crate::tensor_io::{InputSpec, show_dims};
 
 /// Runs `model COMMAND`.
@@ -26,7 +26,9 @@ pub fn run(app: &App, command: ModelCommand) -> Result<Exit> {
 }
 
 fn add(app: &App, file: &Path, name: Option<&str>) -> Result<()> {
-    if let Some(name) = name.filter(|name| Shipped::named(name).is_some()) {
+    if let Some(name) =
+        name.filter(|name| Shipped::named(name).is_some() || ShippedLanguage::named(name).is_some())
+    {
         return Err(Note::usage(format!("`{name}` is the name of a shipped model"))
             .hint("choose another")
             .error());
@@ -62,6 +64,15 @@ fn list(app: &App) -> Result<()> {
             kind: "shipped",
             title: shipped.meta().map(|meta| meta.title).unwrap_or_default(),
             bytes: shipped.onnx.len() as u64,
+        });
+    }
+    for shipped in LANGUAGES {
+        rows.push(Row {
+            id: model::shipped_language(shipped)?.id().to_string(),
+            names: vec![shipped.name.to_owned()],
+            kind: "shipped",
+            title: shipped.title.to_owned(),
+            bytes: shipped.files.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
         });
     }
     let names = app.home.names()?;
@@ -120,9 +131,10 @@ fn show(app: &App, which: &str) -> Result<()> {
             }
             rows.extend(about);
             let mut lines = table(&rows);
-            if let Some(shipped) = copy.shipped {
+            let language = ShippedLanguage::named(which).map(|shipped| shipped.card);
+            if let Some(card) = copy.shipped.map(|shipped| shipped.card).or(language) {
                 lines.push(String::new());
-                lines.extend(shipped.card.trim_end().lines().map(str::to_owned));
+                lines.extend(card.trim_end().lines().map(str::to_owned));
             }
             lines
         },

@@ -14,6 +14,7 @@ use crate::console;
 use crate::disk;
 use crate::fault::{Exit, Note};
 use crate::model::{self, Kind};
+use crate::shipped::LANGUAGES;
 use crate::{keys, language, time};
 
 /// The most bytes of a table of providers.
@@ -22,9 +23,12 @@ const MAX_TABLE: u64 = 1 << 20;
 /// Runs `up`: until it is told to stop.
 pub fn run(app: &App, args: &Up) -> Result<Exit> {
     if !args.listen.ip().is_loopback() {
-        return Err(Note::usage(format!("{} can be reached from other machines, and no keys are set", args.listen.ip()))
-            .hint("listen on 127.0.0.1, and put a proxy with keys in front")
-            .error());
+        return Err(Note::usage(format!(
+            "{} can be reached from other machines, and no keys are set",
+            args.listen.ip()
+        ))
+        .hint("listen on 127.0.0.1, and put a proxy with keys in front")
+        .error());
     }
     let (key, _) = keys::ready(&app.home, &time::now).context("receipts cannot be signed")?;
     let store = Folder::open(app.home.root().join("gateway")).context("receipts cannot be kept")?;
@@ -37,7 +41,8 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
         names.push(name);
     }
     if let Some(path) = &args.providers {
-        let text = String::from_utf8(disk::read(path, MAX_TABLE)?).context("the table of providers is not text")?;
+        let text =
+            String::from_utf8(disk::read(path, MAX_TABLE)?).context("the table of providers is not text")?;
         let table = Providers::parse(&text).context("the table of providers is refused")?;
         let client = Arc::new(Client::new(Patience::default())?);
         for provider in table.connect(&client, &|name| std::env::var(name).ok().map(Secret::new))? {
@@ -54,12 +59,15 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
     Ok(Exit::Accepted)
 }
 
-/// The models to serve: those named, or all language models of the home.
+/// The models to serve: those named, or all language models, shipped and in the home.
 fn chosen(app: &App, args: &Up) -> Result<Vec<(String, model::Copy)>> {
     if !args.model.is_empty() {
         return args.model.iter().map(|name| Ok((name.clone(), model::resolve(&app.home, name)?))).collect();
     }
     let mut chosen = Vec::new();
+    for shipped in LANGUAGES {
+        chosen.push((shipped.name.to_owned(), model::shipped_language(shipped)?));
+    }
     for (name, id) in app.home.names()? {
         let copy = model::Copy::from_home(&app.home, &id)?;
         if matches!(copy.kind, Kind::Decoder(_)) {
@@ -85,7 +93,9 @@ fn banner(address: &str, model: &str) {
         String::new(),
         "  from openai import OpenAI".to_owned(),
         format!("  client = OpenAI(base_url=\"http://{address}/v1\", api_key=\"none\")"),
-        format!("  client.chat.completions.create(model=\"{model}\", messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}])"),
+        format!(
+            "  client.chat.completions.create(model=\"{model}\", messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}])"
+        ),
     ] {
         console::note(&line);
     }

@@ -9,8 +9,8 @@ use hallmark_receipt::{KeyId, PublicKey};
 use hallmark_verdict::{Context, Decision, Policy, Replayer, Trust, Verdict, judge, render};
 use serde_json::{Value, json};
 
-use super::receipts::read_bundle;
 use super::App;
+use super::receipts::read_bundle;
 use crate::args::Verify;
 use crate::console::{self, BOLD, DIM, GREEN, Progress, RED, YELLOW, styled};
 use crate::disk;

@@ -124,12 +124,8 @@ impl Language {
             ToolChoice::Auto => request.tools.iter().map(tool).collect(),
             _ => return Err(BackendError::Unsupported { what: "a tool that must be called" }),
         };
-        let rendering = Request {
-            messages: &messages,
-            tools: &tools,
-            add_generation_prompt: true,
-            ..Request::default()
-        };
+        let rendering =
+            Request { messages: &messages, tools: &tools, add_generation_prompt: true, ..Request::default() };
         let prompt = self.template.render(&rendering).map_err(|error| refused(&error))?;
         let prompt = self.tokenizer.encode_prompt(&prompt).map_err(|error| refused(&error))?;
         let left = self.context.saturating_sub(prompt.len());
@@ -203,7 +199,8 @@ fn template(about: &Value) -> Option<String> {
     match about.get("chat_template")? {
         Value::String(source) => Some(source.clone()),
         Value::Array(named) => {
-            let default = named.iter().find(|entry| entry.get("name").is_some_and(|name| name == "default"))?;
+            let default =
+                named.iter().find(|entry| entry.get("name").is_some_and(|name| name == "default"))?;
             default.get("template")?.as_str().map(str::to_owned)
         }
         _ => None,
@@ -236,7 +233,8 @@ fn message(message: &chat::Message) -> Result<Message, BackendError> {
         function: FunctionCall {
             name: call.name.clone(),
             // What is no JSON is shown to the model as it is.
-            arguments: serde_json::from_str(&call.arguments).unwrap_or_else(|_| call.arguments.clone().into()),
+            arguments: serde_json::from_str(&call.arguments)
+                .unwrap_or_else(|_| call.arguments.clone().into()),
         },
     };
     Ok(Message {
@@ -251,7 +249,8 @@ fn message(message: &chat::Message) -> Result<Message, BackendError> {
 fn tool(tool: &chat::Tool) -> Value {
     let mut function = json!({"name": tool.name});
     if let Value::Object(members) = &mut function {
-        members.extend(tool.description.as_ref().map(|text| ("description".to_owned(), text.as_str().into())));
+        members
+            .extend(tool.description.as_ref().map(|text| ("description".to_owned(), text.as_str().into())));
         members.extend(tool.parameters.as_ref().map(|schema| ("parameters".to_owned(), schema.clone())));
     }
     json!({"type": "function", "function": function})

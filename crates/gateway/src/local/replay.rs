@@ -53,7 +53,8 @@ pub fn replay(
 }
 
 fn read(members: &Object) -> Option<(Kind, Parameters)> {
-    let (Value::Str(dialect), Value::Object(generation)) = (members.get(DIALECT)?, members.get(GENERATION)?) else {
+    let (Value::Str(dialect), Value::Object(generation)) = (members.get(DIALECT)?, members.get(GENERATION)?)
+    else {
         return None;
     };
     if members.len() != 2 {
@@ -86,6 +87,7 @@ fn check_seed(
             *commitment == request.commitment() && *nonce == claim.nonce
         }
         (Seed::Node(_), None) => true,
+        _ => false,
     };
     if fits { Ok(()) } else { Err("its seed is not the one that its request asks for") }
 }

@@ -111,27 +111,29 @@ impl<'a> Run<'a> {
         (Tensor::vector(prompt), Tensor::vector(self.tokens.clone()), Tensor::vector(self.logprobs.clone()))
     }
 
-    /// What was planned.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
     fn usage(&self) -> Usage {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Usage { input: count(self.plan.prompt.len()), output: count(self.tokens.len()), ..Usage::default() }
     }
 
-    fn token(&self, id: u32, logprob: LogProbability, top: &[LogProbability]) -> Result<Token, TokenizerError> {
+    fn token(
+        &self,
+        id: u32,
+        logprob: LogProbability,
+        top: &[LogProbability],
+    ) -> Result<Token, TokenizerError> {
         let text = |id: u32| self.language.tokenizer().decode(&[id], false);
-        let top = top.iter().map(|one| Ok((text(one.token)?, one.value.into())));
-        Ok(Token { id: Some(id), text: text(id)?, logprob: logprob.value.into(), top: top.collect::<Result<_, _>>()? })
+        let listed = |one: &LogProbability| Ok((text(one.token)?, f64::from(one.value)));
+        let top = top.iter().map(listed).collect::<Result<Vec<_>, TokenizerError>>()?;
+        Ok(Token { id: Some(id), text: text(id)?, logprob: logprob.value.into(), top })
     }
 
     /// Takes out of `held` what is certain. `last`: nothing more will come.
     fn cut(&mut self, last: bool) -> Vec<Delta> {
         let mut deltas = Vec::new();
         let stops = &self.plan.stop;
-        let found = stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| self.held.find(stop.as_str()));
+        let found =
+            stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| self.held.find(stop.as_str()));
         if let Some(at) = found.min() {
             self.held.truncate(at);
             self.finish = Some(Finish::Stop);
@@ -146,7 +148,12 @@ impl<'a> Run<'a> {
             let after = after.trim_start().to_owned();
             push(&mut deltas, before);
             let index = self.calls;
-            deltas.push(Delta::Tool { index, id: Some(format!("call_{index}")), name: Some(name), arguments });
+            deltas.push(Delta::Tool {
+                index,
+                id: Some(format!("call_{index}")),
+                name: Some(name),
+                arguments,
+            });
             self.calls += 1;
             self.held = after;
         }
@@ -169,7 +176,9 @@ impl<'a> Run<'a> {
         let starts = self.plan.stop.iter().map(String::as_str).chain(tools);
         let overlap = |text: &str| {
             let ends = held.char_indices().map(|(at, _)| at).filter(|at| held.len() - at < text.len());
-            ends.map(|at| held.get(at..).unwrap_or_default()).find(|tail| text.starts_with(tail)).map_or(0, str::len)
+            ends.map(|at| held.get(at..).unwrap_or_default())
+                .find(|tail| text.starts_with(tail))
+                .map_or(0, str::len)
         };
         starts.map(overlap).max().unwrap_or(0)
     }

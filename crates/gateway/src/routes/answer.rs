@@ -90,8 +90,12 @@ async fn start(
     let tee_text = if state.tee.is_some() { kind.tee_text(&body) } else { None };
     let canonical = crate::json::canonical_object(&body);
     let ticket = state.notary.ticket(&canonical, nonce)?;
-    let origin =
-        Origin { request: ticket.commitment(), nonce, drawn: state.host.draw().map_err(NotaryError::from)?, dialect: kind.name() };
+    let origin = Origin {
+        request: ticket.commitment(),
+        nonce,
+        drawn: state.host.draw().map_err(NotaryError::from)?,
+        dialect: kind.name(),
+    };
     let head = Head {
         id: ticket.request_id().to_string(),
         created: state.host.now() / 1000,
@@ -112,7 +116,8 @@ async fn start(
         finished: false,
         _turn: turn,
     };
-    let answer = tokio::time::timeout(state.limits.answer_time, backend.chat(Arc::new(request), origin)).await;
+    let answer =
+        tokio::time::timeout(state.limits.answer_time, backend.chat(Arc::new(request), origin)).await;
     Ok((work, answer.map_err(|_| BackendError::TimedOut)??, stream))
 }
 
