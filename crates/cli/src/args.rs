@@ -13,8 +13,9 @@ use crate::config::Flags;
 /// check that offline: that nothing was changed, whose word it is, and, by running the model again on a copy of one's own,
 /// that every bit of the output is right.
 ///
-/// MODEL is everywhere the name of a shipped model (digits-cnn, phrase-language, tumour-mlp, tumour-trees), a local name, a
-/// model id or the start of one, or the path of an .onnx file.
+/// MODEL is everywhere the name of a shipped model (digits-cnn, phrase-language, tumour-mlp, tumour-trees, tiny-chat), a local
+/// name, a model id or the start of one, or a path: an .onnx file, a .gguf file, or a language model's folder (config.json,
+/// *.safetensors, tokenizer.json).
 ///
 /// Results go to standard output, everything else to standard error.
 #[derive(Clone, Debug, Parser)]
@@ -152,9 +153,10 @@ pub struct Demo {
 /// `model`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ModelCommand {
-    /// Check an ONNX file and copy it, with its external data, into the home
+    /// Check a model's files and copy them into the home
     Add {
-        /// The .onnx file; external data is read from its folder and from nowhere else
+        /// An .onnx file (external data is read from its folder and from nowhere else), a .gguf file, or a language model's
+        /// folder
         file: PathBuf,
         /// A local name
         #[arg(long)]

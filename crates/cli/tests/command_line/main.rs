@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bad_input;
+mod chat;
 mod demo;
 mod docs;
 mod onnx;

@@ -10,7 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use hallmark_gateway::providers::{Client, Offer, PROVIDERS, Patience, Provider, Secret};
 use hallmark_gateway::{Backend, Builder, Gateway, NativeKey};
-use hallmark_receipt::{Alg, Certificate, KeyId, Purpose, SecretKey, Signer as _};
+use hallmark_receipt::{Alg, Certificate, Envelope, KeyId, Purpose, SecretKey, Signer as _};
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy;
@@ -31,7 +31,8 @@ pub fn node() -> KeyId {
 }
 
 /// A gateway's builder with a receipt key that is certified for ever.
-pub fn builder() -> Builder {
+/// A receipt key and its certificate.
+pub fn certified() -> (Envelope, hallmark_gateway::Key) {
     let key = NativeKey::from_seed(&[2; 32]).unwrap();
     let certificate = Certificate {
         identity: identity().public_key(),
@@ -40,7 +41,12 @@ pub fn builder() -> Builder {
         not_before: 0,
         not_after: NEVER,
     };
-    Gateway::builder("test", certificate.sign(&identity()).unwrap(), Arc::new(key))
+    (certificate.sign(&identity()).unwrap(), Arc::new(key))
+}
+
+pub fn builder() -> Builder {
+    let (certificate, key) = certified();
+    Gateway::builder("test", certificate, key)
 }
 
 /// A server that stops when this is dropped.
