@@ -127,7 +127,13 @@ impl Session<'_> {
         let exit = super::verify::exit_of(&verdict);
         self.app.show(
             || json!({"message": message, "receipt": id.to_string(), "accepted": verdict.is_accepted()}),
-            || render::text(&verdict).lines().filter(|line| !line.starts_with("  ")).map(paint).collect(),
+            || {
+                render::text(&verdict)
+                    .lines()
+                    .filter(|line| !line.starts_with("  ") && !line.ends_with('?'))
+                    .map(paint)
+                    .collect()
+            },
         );
         Ok((message, exit))
     }

@@ -177,7 +177,7 @@ fn decoder_about(model: &DecoderModel) -> About {
         ("parameters", parameters),
     ];
     let mut rows = vec![vec!["family".to_owned(), a.family.name().to_owned()]];
-    rows.extend(facts.map(|(name, n)| vec![name.replace('_', "/"), n.to_string()]));
+    rows.extend(facts.map(|(name, n)| vec![name.replacen('_', "/", 1).replace('_', " "), n.to_string()]));
     let mut decoder = json!({ "family": a.family.name() });
     for (name, n) in facts {
         decoder[name] = n.into();
