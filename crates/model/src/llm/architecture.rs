@@ -22,7 +22,7 @@ pub mod bounds {
     /// Positions: float32 holds each exactly.
     pub const CONTEXT: usize = 1 << 24;
     /// Elements of all weights together.
-    pub const PARAMETERS: usize = 1 << 40;
+    pub const PARAMETERS: u64 = 1 << 40;
 }
 
 /// A family of models: which parts a layer has.
@@ -274,12 +274,12 @@ impl Architecture {
         }
         let count = |(_, shape): &(Role, Vec<usize>)| hallmark_receipt::tensor::count(shape);
         let total = self.weights().iter().try_fold(0_usize, |sum, weight| sum.checked_add(count(weight)?));
-        match total {
-            Some(total) if total <= bounds::PARAMETERS => Ok(()),
-            total => {
-                let got = total.map_or(u64::MAX, |total| total as u64);
-                Err(LlmError::Bound { what: "parameters", got, limit: bounds::PARAMETERS as u64 })
-            }
+        // What cannot be counted cannot be addressed either.
+        let got = total.map_or(u64::MAX, |total| total as u64);
+        if got <= bounds::PARAMETERS {
+            Ok(())
+        } else {
+            Err(LlmError::Bound { what: "parameters", got, limit: bounds::PARAMETERS })
         }
     }
 
