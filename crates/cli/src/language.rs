@@ -1,5 +1,6 @@
 //! Language models on the command line: opened for an answer or a re-run.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -49,20 +50,21 @@ impl<'a> Copies<'a> {
         Self { app, named, last: RefCell::new(None) }
     }
 
-    fn find(&self, id: &Digest) -> Result<Option<Copy>, ReplayError> {
+    /// With the named copy opened already.
+    #[must_use]
+    pub fn opened(self, id: Digest, local: Local) -> Self {
+        Self { last: RefCell::new(Some((id, Arc::new(local)))), ..self }
+    }
+
+    fn find(&self, id: &Digest) -> Result<Option<Cow<'a, Copy>>, ReplayError> {
         match self.named {
-            Some(copy) => Ok((copy.id() == *id).then(|| copy.clone())),
-            None => model::by_id(&self.app.home, id).map_err(unavailable),
+            Some(copy) => Ok((copy.id() == *id).then_some(Cow::Borrowed(copy))),
+            None => Ok(model::by_id(&self.app.home, id).map_err(unavailable)?.map(Cow::Owned)),
         }
     }
 
-    fn language(&self, id: &Digest, copy: &Copy) -> Result<Arc<Local>, ReplayError> {
-        if let Some((_, local)) = self.last.borrow().as_ref().filter(|(last, _)| last == id) {
-            return Ok(Arc::clone(local));
-        }
-        let local = Arc::new(open(self.app, copy).map_err(unavailable)?);
-        *self.last.borrow_mut() = Some((*id, Arc::clone(&local)));
-        Ok(local)
+    fn last(&self, id: &Digest) -> Option<Arc<Local>> {
+        self.last.borrow().as_ref().filter(|(last, _)| last == id).map(|(_, local)| Arc::clone(local))
     }
 }
 
@@ -77,6 +79,9 @@ impl Replayer for Copies<'_> {
         inputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
+        if let Some(local) = self.last(id) {
+            return local::replay(&local, inputs, claim, &options(self.app));
+        }
         let copy = self.find(id)?.ok_or(ReplayError::ModelAbsent(*id))?;
         match &copy.kind {
             Kind::Graph(model) => {
@@ -88,7 +93,8 @@ impl Replayer for Copies<'_> {
                 EngineReplayer::new(lookup, infer::options(self.app)).replay(id, inputs, claim)
             }
             Kind::Decoder(_) => {
-                let local = self.language(id, &copy)?;
+                let local = Arc::new(open(self.app, &copy).map_err(unavailable)?);
+                *self.last.borrow_mut() = Some((*id, Arc::clone(&local)));
                 local::replay(&local, inputs, claim, &options(self.app))
             }
         }

@@ -37,9 +37,9 @@ pub fn run(app: &App, args: &Chat) -> Result<Exit> {
     let store = Arc::new(Memory::new(1, usize::MAX));
     let notary =
         Notary::new(NETWORK.to_owned(), key.certificate, Arc::new(key.secret), Arc::new(System), store)?;
+    let copies = Copies::new(app, Some(&copy)).opened(copy.id(), local.clone());
     let serving = local.serve(&args.model, &language::options(app))?;
-    let session =
-        Session { app, args, notary, serving, runtime: runtime()?, copies: Copies::new(app, Some(&copy)) };
+    let session = Session { app, args, notary, serving, runtime: runtime()?, copies };
     let mut messages = Vec::new();
     if let Some(text) = &args.system {
         messages.push(json!({"role": "system", "content": text}));

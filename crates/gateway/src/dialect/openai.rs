@@ -46,7 +46,9 @@ pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
         messages,
         sampling: sampling(&fields)?,
         tools: fields.objects("tools")?.iter().map(tool).collect::<Result<_, _>>()?,
-        tool_choice: tool_choice(&fields)?,
+        tool_choice: tool_choice(&fields, |choice| {
+            Ok(choice.needed_object("function")?.needed("name")?.to_owned())
+        })?,
         format: format(fields.object("response_format")?)?,
         stream: fields.flag("stream")?.unwrap_or(false),
         extra: fields.others(KNOWN),
@@ -133,16 +135,24 @@ fn tool(fields: &Fields<'_>) -> Result<Tool, ApiError> {
     if fields.text("type")?.is_some_and(|kind| kind != "function") {
         return Err(fields.wrong("type", "function"));
     }
-    let function = fields.needed_object("function")?;
+    function(&fields.needed_object("function")?)
+}
+
+/// The members that describe a function.
+pub fn function(fields: &Fields<'_>) -> Result<Tool, ApiError> {
     Ok(Tool {
-        name: function.needed("name")?.to_owned(),
-        description: function.text("description")?.map(str::to_owned),
-        parameters: function.object("parameters")?.map(|schema| schema.value()),
-        strict: function.flag("strict")?,
+        name: fields.needed("name")?.to_owned(),
+        description: fields.text("description")?.map(str::to_owned),
+        parameters: fields.object("parameters")?.map(|schema| schema.value()),
+        strict: fields.flag("strict")?,
     })
 }
 
-fn tool_choice(fields: &Fields<'_>) -> Result<ToolChoice, ApiError> {
+/// Whether a function must be called. `name` finds the name of the one that must in the member's object.
+pub fn tool_choice(
+    fields: &Fields<'_>,
+    name: impl Fn(&Fields<'_>) -> Result<String, ApiError>,
+) -> Result<ToolChoice, ApiError> {
     match fields.get("tool_choice") {
         None => Ok(ToolChoice::Auto),
         Some(Value::String(word)) => match word.as_str() {
@@ -151,10 +161,7 @@ fn tool_choice(fields: &Fields<'_>) -> Result<ToolChoice, ApiError> {
             "required" => Ok(ToolChoice::Required),
             _ => Err(fields.wrong("tool_choice", "auto, none, required or a function")),
         },
-        Some(_) => {
-            let function = fields.needed_object("tool_choice")?.needed_object("function")?;
-            Ok(ToolChoice::Function(function.needed("name")?.to_owned()))
-        }
+        Some(_) => Ok(ToolChoice::Function(name(&fields.needed_object("tool_choice")?)?)),
     }
 }
 

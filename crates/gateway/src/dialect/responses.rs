@@ -3,10 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
-use super::{Dialect, Event, Head, with};
+use super::{Dialect, Event, Head, openai, with};
 use crate::chat::{
-    ChatRequest, Completed, Delta, Finish, Format, Message, Part, Role, Sampling, Tool, ToolCall, ToolChoice,
-    Usage,
+    ChatRequest, Completed, Delta, Finish, Format, Message, Part, Role, Sampling, Tool, ToolCall, Usage,
 };
 use crate::error::ApiError;
 
@@ -45,7 +44,7 @@ pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
         messages,
         sampling,
         tools: fields.objects("tools")?.iter().map(tool).collect::<Result<_, _>>()?,
-        tool_choice: tool_choice(&fields)?,
+        tool_choice: openai::tool_choice(&fields, |choice| Ok(choice.needed("name")?.to_owned()))?,
         format: format(&fields)?,
         stream: fields.flag("stream")?.unwrap_or(false),
         extra: effort(&fields)?,
@@ -122,28 +121,7 @@ fn tool(fields: &Fields<'_>) -> Result<Tool, ApiError> {
     if fields.needed("type")? != "function" {
         return Err(fields.wrong("type", "function: tools that the provider runs are not supported here"));
     }
-    Ok(Tool {
-        name: fields.needed("name")?.to_owned(),
-        description: fields.text("description")?.map(str::to_owned),
-        parameters: fields.object("parameters")?.map(|schema| schema.value()),
-        strict: fields.flag("strict")?,
-    })
-}
-
-fn tool_choice(fields: &Fields<'_>) -> Result<ToolChoice, ApiError> {
-    match fields.get("tool_choice") {
-        None => Ok(ToolChoice::Auto),
-        Some(Value::String(word)) => match word.as_str() {
-            "auto" => Ok(ToolChoice::Auto),
-            "none" => Ok(ToolChoice::None),
-            "required" => Ok(ToolChoice::Required),
-            _ => Err(fields.wrong("tool_choice", "auto, none, required or a function")),
-        },
-        Some(_) => {
-            let choice = fields.needed_object("tool_choice")?;
-            Ok(ToolChoice::Function(choice.needed("name")?.to_owned()))
-        }
-    }
+    openai::function(fields)
 }
 
 fn format(fields: &Fields<'_>) -> Result<Format, ApiError> {
