@@ -149,7 +149,7 @@ def topics(cache):
     answers = {answer.lower() for said in held for _, answer in said if len(answer) >= 40}
     clean = lambda said: [pair for pair in said if pair[1].lower() not in answers]
     kept = lambda group: [said for said in map(clean, group) if said]
-    return kept(common), kept(rare), kept(talks) + [[pair] for pair in ITSELF], held
+    return kept(common), kept(rare), kept(talks) + 4 * [[pair] for pair in ITSELF], held
 
 
 def chats(groups, seed):

@@ -30,6 +30,7 @@ NAME, SEED = "tiny-chat", 20261121
 VOCAB, WIDTH, LAYERS, HEADS, KV_HEADS, HEAD, HIDDEN = 2048, 128, 4, 4, 2, 32, 352
 THETA, EPSILON, CONTEXT = 10000.0, 1e-5, 512
 LENGTH, ROWS, RATE, WARMUP, DECAY = 192, 8, 4e-3, 100, 0.1
+TALKS = 10  # how often an epoch has each dialogue
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
@@ -72,8 +73,8 @@ def pack(rows, length):
 def batches(tokenizer, common, rare, talks):
     """Endless batches [2, ROWS, LENGTH + 1] of tokens and segments; every epoch joins topics to chats anew."""
     for epoch in range(10**6):
-        # Words in common use and, four times, the few dialogues; a quarter of the rare words in turn.
-        texts = [render(chat) for chat in chats(common + rare[epoch % 4 :: 4] + 4 * talks, SEED + epoch)]
+        # Words in common use and, often, the few dialogues; an eighth of the rare words in turn.
+        texts = [render(chat) for chat in chats(common + rare[epoch % 8 :: 8] + TALKS * talks, SEED + epoch)]
         packed = pack([e.ids for e in tokenizer.encode_batch_fast(texts)], LENGTH)
         order = np.random.default_rng(SEED + epoch).permutation(packed.shape[1])
         for start in range(0, len(order) - ROWS + 1, ROWS):

@@ -93,6 +93,26 @@ fn streaming(threads: usize) -> f64 {
     best
 }
 
+/// Bytes a second at which products of `m` rows read weights of a Llama's down projections, more of them than caches hold: the best of five.
+fn kernel(threads: usize, m: usize) -> f64 {
+    use hallmark_engine::kernels::gemm::{Ctx, Epilogue, Matrix, PackedB, gemm};
+    let pool = hallmark_engine::threads::Pool::new(threads);
+    let cx = Ctx::new(Isa::detect(), &pool);
+    let (k, n) = (8192, 2048);
+    let data: Vec<f32> = (0..k * n).map(|i| (i % 251) as f32 * 0.01 - 1.0).collect();
+    let packed: Vec<_> = (0..6).map(|_| PackedB::new(cx.isa(), Matrix::row_major(&data, n), k, n)).collect();
+    let mut out = vec![0.0; m * n];
+    let mut best = 0.0_f64;
+    for _ in 0..5 {
+        let start = Instant::now();
+        for b in &packed {
+            gemm(&cx, m, n, k, Matrix::row_major(&data, k), b, &mut out, &Epilogue::default());
+        }
+        best = best.max((6 * k * n * 4) as f64 / start.elapsed().as_secs_f64());
+    }
+    best
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let (mut layers, mut threads, mut kind) = (4, 1, "BF16".to_owned());
@@ -114,6 +134,10 @@ fn main() {
     let read = streaming(threads);
     println!("{} {threads} threads, {layers} layers of {kind}: {:.2} GB a step", options.isa, bytes / 1e9);
     println!("streaming read {:6.2} GB/s", read / 1e9);
+    for m in [1, 2, 4, 8] {
+        let kernel = kernel(threads, m);
+        println!("kernel, {m} rows {:6.2} GB/s, {:3.0} %", kernel / 1e9, 100.0 * kernel / read);
+    }
 
     let mut decoder = Decoder::new(Arc::clone(&weights), &options).unwrap();
     let prompt: Vec<u32> = (0..256).map(|i| i * 101 % 32_000).collect();

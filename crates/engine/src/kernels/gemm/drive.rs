@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Matrix;
 use super::pack::{LINE, Scratch};
-use super::table::{End, Part, Table, Tile, TileFn, WIDE};
+use super::table::{End, Part, Table, Tile, TileFn};
 use crate::threads::Pool;
 
 /// Tiles of rows that are packed together: their k-block stays in the second-level cache.
@@ -70,8 +70,8 @@ impl Operands {
             pool.run_ranges(self.m, self.m.div_ceil(tiles), |rows| self.region(rows, 0..panels));
         } else {
             // Every part packs the left operand for itself: two a thread, where it is packed at all.
-            let grain = match self.table.wide.get(self.m - 1) {
-                Some(wide) => wide.1,
+            let grain = match self.table.thin.get(self.m - 1) {
+                Some(thin) => thin.panels,
                 None => panels.div_ceil(2 * threads),
             };
             pool.run_ranges(panels, grain, |panels| self.region(0..self.m, panels));
@@ -88,18 +88,22 @@ impl Operands {
         if rows.is_empty() || panels.is_empty() {
             return;
         }
+        if rows.len() <= self.table.thin.len() && self.left.k == 1 {
+            // SAFETY: rows and panels are within the operands, as below.
+            unsafe { self.thin(&rows, &panels) };
+            return;
+        }
         let most = self.table.rows();
         let height = rows.len().div_ceil(rows.len().div_ceil(most));
         let by_rows = self.left.k == 1 || rows.len() == 1;
         // Packing pays where it is read several times, and must be done where neither distance is 1.
         let pack = if by_rows {
-            panels.len() > 3 && rows.len() > WIDE
-                || (self.left.row.is_multiple_of(1024) && height > 7 && self.k > 16)
+            panels.len() > 3 || (self.left.row.is_multiple_of(1024) && height > 7 && self.k > 16)
         } else {
             self.left.row != 1 || (panels.len() > 3 && self.left.k.is_multiple_of(512))
         };
         let mut scratch = Scratch::take();
-        let edge = scratch.tile.at_least(most.max(4 * WIDE) * self.table.panel());
+        let edge = scratch.tile.at_least(most * self.table.panel());
         let mut first = rows.start;
         while first < rows.end {
             let chunk = first..rows.end.min(first + CHUNK * height);
@@ -116,21 +120,14 @@ impl Operands {
                 // gave and that were checked there; the buffers are as large as the tiles.
                 unsafe {
                     if let Some(halves) = self.right.halves {
-                        let several =
-                            if chunk.len() <= WIDE { self.table.wide[chunk.len() - 1].1 } else { 1 };
-                        let stride = len * self.right.k;
-                        let wide = scratch.wide.at_least(several * stride);
-                        for first in panels.clone().step_by(several) {
-                            let group = first..panels.end.min(first + several);
+                        let size = len * self.right.k;
+                        let wide = scratch.wide.at_least(size);
+                        for panel in panels.clone() {
+                            let from = panel * self.right.panel + start * self.right.k;
+                            (self.table.widen)(halves.add(from), size, wide);
                             let mut ops = *self;
-                            for (i, panel) in group.clone().enumerate() {
-                                let from = halves.add(panel * self.right.panel + start * self.right.k);
-                                (self.table.widen)(from, stride, wide.add(i * stride));
-                            }
-                            let before = group.start * stride + start * self.right.k;
-                            ops.right.at = wide.cast_const().wrapping_sub(before);
-                            ops.right.panel = stride;
-                            ops.block(&chunk, &group, height, start, len, packed, by_rows, edge);
+                            ops.right.at = wide.cast_const().wrapping_sub(from);
+                            ops.block(&chunk, &(panel..panel + 1), height, start, len, packed, by_rows, edge);
                         }
                     } else {
                         self.block(&chunk, &panels, height, start, len, packed, by_rows, edge);
@@ -142,6 +139,69 @@ impl Operands {
                 }
             }
             first = chunk.end;
+        }
+    }
+
+    /// The outputs of some panels and few rows: a panel is read once, from its first k to its last, which is as memory likes it.
+    unsafe fn thin(&self, rows: &Range<usize>, panels: &Range<usize>) {
+        let width = self.table.panel();
+        let thin = self.table.thin[rows.len() - 1];
+        let mut scratch = Scratch::take();
+        let sums = scratch.tile.at_least(rows.len() * thin.panels * width);
+        let left = self.left.at.wrapping_add(rows.start * self.left.row);
+        let whole = if self.right.edge.is_some() { self.n / width } else { panels.end };
+        let mut panel = panels.start;
+        while panel < panels.end {
+            let taken = if panel + thin.panels <= panels.end.min(whole) { thin.panels } else { 1 };
+            let tiles = if taken > 1 { thin.several } else { thin.one };
+            let kernel = tiles[usize::from(self.right.halves.is_some())];
+            let (column, first) = (panel * width, panel * self.right.panel);
+            let (b, b_k) = match (self.right.halves, self.right.edge) {
+                (Some(halves), _) => (halves.wrapping_add(first).cast(), self.right.k),
+                (None, Some(edge)) if panel >= whole => (edge, width),
+                _ => (self.right.at.wrapping_add(first), self.right.k),
+            };
+            let mut start = 0;
+            loop {
+                let k = (self.k - start).min(self.block);
+                let b = match self.right.halves {
+                    Some(_) => b.cast::<u16>().wrapping_add(start * b_k).cast(),
+                    None => b.wrapping_add(start * b_k),
+                };
+                let tile = Tile {
+                    a: left.wrapping_add(start),
+                    a_row: self.left.row,
+                    a_k: 1,
+                    b,
+                    b_k,
+                    b_panel: self.right.panel,
+                    c: sums,
+                    c_row: taken * width,
+                    k,
+                    first: start == 0,
+                };
+                // SAFETY: the caller's promise; the sums have room for the tile.
+                unsafe { kernel(&tile) };
+                start += k;
+                if start >= self.k {
+                    break;
+                }
+            }
+            let (row, columns) = (rows.start, (self.n - column).min(taken * width));
+            let part = Part {
+                sums,
+                sums_row: taken * width,
+                first: true,
+                c: self.c.wrapping_add(row * self.n + column),
+                c_row: self.n,
+                row,
+                rows: rows.len(),
+                column,
+                columns,
+            };
+            // SAFETY: the caller's promise; `columns` of the outputs are inside.
+            unsafe { (self.table.finish)(&self.end, &part) };
+            panel += taken;
         }
     }
 
@@ -194,7 +254,6 @@ impl Operands {
                     ),
                 };
                 let column = panel * width;
-                let mut taken = 1;
                 for first in chunk.clone().step_by(height) {
                     let rows = (chunk.end - first).min(height);
                     let (a, a_row, a_k) = match packed {
@@ -217,17 +276,10 @@ impl Operands {
                         first: start == 0,
                     };
                     let rows_now = by_rows && packed.is_none();
-                    let mut kernel = None;
-                    if rows_now && chunk.len() <= WIDE && rows == chunk.len() {
-                        let (wide, several) = self.table.wide[rows - 1];
-                        if panel + several <= panels.end && column + several * width <= self.n {
-                            (kernel, taken) = (Some(wide), several);
-                        }
-                    }
-                    let columns = (self.n - column).min(taken * width);
+                    let columns = (self.n - column).min(width);
                     let kernels = if rows_now { self.table.by_rows } else { self.table.by_columns };
                     let job = TileJob {
-                        kernel: kernel.unwrap_or(kernels[rows - 1][usize::from(columns > self.table.lanes)]),
+                        kernel: kernels[rows - 1][usize::from(columns > self.table.lanes)],
                         end: (start + len >= self.k).then_some(&self.end),
                         row: first,
                         rows,
@@ -236,7 +288,7 @@ impl Operands {
                     };
                     job.run(self.table, tile, edge);
                 }
-                panel += taken;
+                panel += 1;
             }
         }
     }

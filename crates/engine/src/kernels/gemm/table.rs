@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Pointers into operands; instruction sets chosen at run time.
 #![allow(clippy::needless_range_loop)] // Several arrays of registers are indexed alike.
 
+use super::pack::LINE;
 use super::vector::{Portable, Vector};
 use crate::isa::Isa;
 use crate::kernels::attention::{self, Mix, Scores};
@@ -79,8 +80,16 @@ pub(crate) struct Part {
 
 pub(crate) type TileFn = unsafe fn(&Tile);
 
-/// The most rows of a tile that takes several panels.
-pub(crate) const WIDE: usize = 4;
+/// Tiles of some few rows, the left operand by rows, for right operands that are read once: they ask for memory ahead of time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Thin {
+    /// Panels of a tile. Few rows alone do not hide how long a multiply-add takes.
+    pub(crate) panels: usize,
+    /// That many panels of float32, and of upper halves.
+    pub(crate) several: [TileFn; 2],
+    /// One panel of float32, and of upper halves.
+    pub(crate) one: [TileFn; 2],
+}
 
 /// Kernels of one instruction set.
 pub(crate) struct Table {
@@ -90,13 +99,13 @@ pub(crate) struct Table {
     pub(crate) by_rows: &'static [[TileFn; 2]],
     /// The same with the left operand by columns, as packed.
     pub(crate) by_columns: &'static [[TileFn; 2]],
-    /// Tiles of `i + 1` rows over several panels, the left operand by rows, and how many panels.
-    pub(crate) wide: [(TileFn, usize); WIDE],
+    /// Tiles of `i + 1` rows for products with few of them.
+    pub(crate) thin: &'static [Thin],
     /// Applies an [`End`].
     pub(crate) finish: unsafe fn(&End, &Part),
     /// Packs rows into columns; see [`pack_transposed`].
     pub(crate) pack: unsafe fn(*const f32, usize, usize, usize, usize, *mut f32),
-    /// Widens so many bfloat16, given as their bits.
+    /// Widens so many upper halves.
     pub(crate) widen: unsafe fn(*const u16, usize, *mut f32),
     /// Makes a panel of patches.
     pub(crate) fill: unsafe fn(&Patches<'_>, *mut f32),
@@ -141,28 +150,51 @@ pub(crate) fn table(isa: Isa) -> &'static Table {
     }
 }
 
+/// How tiles read their operands.
+const COLUMNS: u8 = 0;
+/// The left operand by rows.
+const ROWS: u8 = 1;
+/// By rows, and the right operand from far away.
+const FAR: u8 = 2;
+/// As `FAR`, the right operand as upper halves.
+const HALVES: u8 = 3;
+
+/// So many k's before they are needed, the right operand is asked for.
+const AHEAD: usize = 16;
+
 /// One tile: `MR` rows by `P` panels of `NV` vectors. Each lane is one output's chain over ascending k, from +0.
 #[inline(always)]
-unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, const ROWS: bool>(t: &Tile) {
+unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, const HOW: u8>(t: &Tile) {
     // SAFETY: the caller promises a tile whose every element is in bounds, and the instruction set.
     unsafe {
         let mut acc = [[[V::zero(); NV]; P]; MR];
-        let (mut a, mut b) = (t.a, t.b);
+        let (mut a, mut b, mut halves) = (t.a, t.b, t.b.cast::<u16>());
         // By rows: three rows share a pointer, which keeps the pointers of a high tile in registers.
-        let base = |i: usize| if ROWS && i < MR { t.a.add(i * t.a_row) } else { t.a };
+        let base = |i: usize| if HOW != COLUMNS && i < MR { t.a.add(i * t.a_row) } else { t.a };
         let bases = [base(0), base(3), base(6), base(9), base(12)];
         for k in 0..t.k {
             let mut right = [[V::zero(); NV]; P];
             for p in 0..P {
                 for v in 0..NV {
-                    right[p][v] = V::load(b.add(p * t.b_panel + v * V::LANES));
+                    let at = p * t.b_panel + v * V::LANES;
+                    if HOW == HALVES {
+                        right[p][v] = V::load_halves(halves.add(at));
+                        if v * V::LANES % (2 * LINE) == 0 {
+                            V::ask(halves.wrapping_add(at + 2 * AHEAD * t.b_k).cast());
+                        }
+                        continue;
+                    }
+                    right[p][v] = V::load(b.add(at));
+                    if HOW == FAR && v * V::LANES % LINE == 0 {
+                        V::ask(b.wrapping_add(at + AHEAD * t.b_k));
+                    }
                 }
             }
             // Written out: the compiler does not unroll a loop of so many rows, and accumulators in memory would be the end.
             macro_rules! rows {
                 ($($i:literal)*) => {$(
                     if $i < MR {
-                        let left = if ROWS { *bases[$i / 3].add($i % 3 * t.a_row + k) } else { *a.add($i) };
+                        let left = if HOW != COLUMNS { *bases[$i / 3].add($i % 3 * t.a_row + k) } else { *a.add($i) };
                         let left = V::splat(left);
                         for p in 0..P {
                             for v in 0..NV {
@@ -173,10 +205,14 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, cons
                 )*};
             }
             rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-            if !ROWS {
+            if HOW == COLUMNS {
                 a = a.add(t.a_k);
             }
-            b = b.add(t.b_k);
+            if HOW == HALVES {
+                halves = halves.add(t.b_k);
+            } else {
+                b = b.add(t.b_k);
+            }
         }
         let mut c = t.c;
         for row in acc {
@@ -318,7 +354,7 @@ unsafe fn widen_all(src: *const u16, len: usize, dst: *mut f32) {
 
 /// The kernels of one instruction set in one module.
 macro_rules! kernels {
-    ($name:ident, $vector:ty, $($features:literal)?, $fast:literal, rows $($mr:literal)*, wide $($wide:literal)*) => {
+    ($name:ident, $vector:ty, $($features:literal)?, $fast:literal, rows $($mr:literal)*, thin $($rows:literal x $panels:literal)*) => {
         mod $name {
             use super::*;
 
@@ -326,17 +362,27 @@ macro_rules! kernels {
             // the instruction set; the pointers are the caller's promise.
             $(#[target_feature(enable = $features)])?
             unsafe fn by_rows<const MR: usize, const NV: usize>(t: &Tile) {
-                unsafe { tile::<$vector, MR, NV, 1, true>(t) }
+                unsafe { tile::<$vector, MR, NV, 1, ROWS>(t) }
             }
 
             $(#[target_feature(enable = $features)])?
             unsafe fn by_columns<const MR: usize, const NV: usize>(t: &Tile) {
-                unsafe { tile::<$vector, MR, NV, 1, false>(t) }
+                unsafe { tile::<$vector, MR, NV, 1, COLUMNS>(t) }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn wide<const MR: usize, const P: usize>(t: &Tile) {
-                unsafe { tile::<$vector, MR, 2, P, true>(t) }
+            unsafe fn far<const MR: usize, const P: usize>(t: &Tile) {
+                unsafe { tile::<$vector, MR, 2, P, FAR>(t) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn halves<const MR: usize, const P: usize>(t: &Tile) {
+                unsafe { tile::<$vector, MR, 2, P, HALVES>(t) }
+            }
+
+            const fn thin<const MR: usize, const P: usize>() -> Thin {
+                let (several, one) = ([far::<MR, P> as TileFn, halves::<MR, P>], [far::<MR, 1> as TileFn, halves::<MR, 1>]);
+                Thin { panels: P, several, one }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -394,18 +440,11 @@ macro_rules! kernels {
                 unsafe { attention::mix::<$vector>(job) }
             }
 
-            const PANELS: [usize; WIDE] = [$($wide),*];
-
             pub(super) static TABLE: Table = Table {
                 lanes: <$vector as Vector>::LANES,
                 by_rows: &[$([by_rows::<$mr, 1>, by_rows::<$mr, 2>]),*],
                 by_columns: &[$([by_columns::<$mr, 1>, by_columns::<$mr, 2>]),*],
-                wide: [
-                    (wide::<1, { PANELS[0] }>, PANELS[0]),
-                    (wide::<2, { PANELS[1] }>, PANELS[1]),
-                    (wide::<3, { PANELS[2] }>, PANELS[2]),
-                    (wide::<4, { PANELS[3] }>, PANELS[3]),
-                ],
+                thin: &[$(thin::<$rows, $panels>()),*],
                 finish: end,
                 pack,
                 widen,
@@ -422,16 +461,16 @@ macro_rules! kernels {
     };
 }
 
-kernels!(portable, Portable, , false, rows 1 2 3 4, wide 2 1 1 1);
+kernels!(portable, Portable, , false, rows 1 2 3 4, thin 1 x 2 2 x 1 3 x 1 4 x 1);
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx512, std::arch::x86_64::__m512, "avx512f,avx512vl,avx512dq,avx512bw,fma", true,
-    rows 1 2 3 4 5 6 7 8 9 10 11 12 13 14, wide 4 4 2 2
+    rows 1 2 3 4 5 6 7 8 9 10 11 12 13 14, thin 1 x 4 2 x 4 3 x 2 4 x 2 5 x 1 6 x 1 7 x 1 8 x 1
 );
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, std::arch::x86_64::__m256, "avx2,fma", true, rows 1 2 3 4 5 6, wide 4 2 2 1);
+kernels!(avx2, std::arch::x86_64::__m256, "avx2,fma", true, rows 1 2 3 4 5 6, thin 1 x 4 2 x 2 3 x 2 4 x 1 5 x 1 6 x 1);
 #[cfg(target_arch = "aarch64")]
 kernels!(
     neon, std::arch::aarch64::float32x4_t, "neon", false,
-    rows 1 2 3 4 5 6 7 8 9 10 11 12, wide 4 4 2 2
+    rows 1 2 3 4 5 6 7 8 9 10 11 12, thin 1 x 4 2 x 4 3 x 2 4 x 2 5 x 1 6 x 1 7 x 1 8 x 1
 );

@@ -23,6 +23,13 @@ pub(crate) trait Vector: Copy {
     unsafe fn splat(x: f32) -> Self;
     /// From memory, any alignment.
     unsafe fn load(p: *const f32) -> Self;
+    /// From the upper halves of float32 whose lower ones are zero, any alignment.
+    unsafe fn load_halves(p: *const u16) -> Self;
+    /// Asks for the cache line at `p`, any address, where the processor takes such hints.
+    #[inline(always)]
+    unsafe fn ask(p: *const f32) {
+        let _ = p;
+    }
     /// To memory, any alignment.
     unsafe fn store(self, p: *mut f32);
     /// `fma(a, b, self)`, rounded once.
@@ -56,6 +63,11 @@ impl Vector for f32 {
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller's promise.
         unsafe { *p }
+    }
+    #[inline(always)]
+    unsafe fn load_halves(p: *const u16) -> Self {
+        // SAFETY: the caller's promise.
+        f32::from_bits(u32::from(unsafe { *p }) << 16)
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
@@ -118,6 +130,12 @@ impl Vector for Portable {
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller's promise.
         Self(unsafe { p.cast::<[f32; 4]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_halves(p: *const u16) -> Self {
+        // SAFETY: the caller's promise.
+        let halves = unsafe { p.cast::<[u16; 4]>().read_unaligned() };
+        Self(halves.map(|half| f32::from_bits(u32::from(half) << 16)))
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
@@ -195,6 +213,17 @@ mod x86 {
             unsafe { _mm512_loadu_ps(p) }
         }
         #[inline(always)]
+        unsafe fn load_halves(p: *const u16) -> Self {
+            unsafe {
+                let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+            }
+        }
+        #[inline(always)]
+        unsafe fn ask(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+        #[inline(always)]
         unsafe fn store(self, p: *mut f32) {
             unsafe { _mm512_storeu_ps(p, self) }
         }
@@ -248,6 +277,17 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(p: *const f32) -> Self {
             unsafe { _mm256_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn load_halves(p: *const u16) -> Self {
+            unsafe {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            }
+        }
+        #[inline(always)]
+        unsafe fn ask(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
         #[inline(always)]
         unsafe fn store(self, p: *mut f32) {
@@ -344,6 +384,10 @@ mod arm {
         #[inline(always)]
         unsafe fn load(p: *const f32) -> Self {
             unsafe { vld1q_f32(p) }
+        }
+        #[inline(always)]
+        unsafe fn load_halves(p: *const u16) -> Self {
+            unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p))) }
         }
         #[inline(always)]
         unsafe fn store(self, p: *mut f32) {
