@@ -67,13 +67,15 @@ pub enum ApiError {
         local: bool,
     },
     /// Not a name of this node.
-    #[error("this node does not answer as `{host}`; ask by its address, or start it with `--host NAME` if that name is its own")]
+    #[error(
+        "this node does not answer as `{host}`; ask by its address, or start it with `--host NAME` if that name is its own"
+    )]
     Host {
         /// The name, cut at 128 characters.
         host: String,
     },
     /// A page of another site's asked for something that may change something.
-    #[error("pages of other sites may not ask this node; its own page is at /, and programs send no Origin header")]
+    #[error("pages of other sites may not ask this node; programs send no Origin header")]
     Origin,
     /// The judgement broke off.
     #[error("the bundle could not be judged")]

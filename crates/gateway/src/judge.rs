@@ -23,8 +23,7 @@ impl Default for Judge {
 
 /// Judges `bundle`; `request` is the asker's own, where it names one. Blocks.
 pub(crate) fn judge_bundle(state: &State, bundle: &[u8], request: Option<(RequestId, Nonce)>) -> Verdict {
-    let context =
-        Context { now: state.host.now(), expected_request: request, ..state.judge.context.clone() };
+    let context = Context { now: state.host.now(), expected_request: request, ..state.judge.context.clone() };
     judge(bundle, &state.judge.policy, &context, Some(&Served(state)))
 }
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hallmark_receipt::{
-    Certificate, Digest, Envelope, IssueError, Issuer, KeyId, Model, Nonce, Opening, Purpose, RequestId, Salt,
-    SignError, Signer as _, Tensor, Wanted, Work, stream,
+    Certificate, Digest, Envelope, IssueError, Issuer, KeyId, Model, Nonce, Opening, Purpose, RequestId,
+    Salt, SignError, Signer as _, Tensor, Wanted, Work, stream,
 };
 
 use crate::backend::{ModelCard, Replay};

@@ -9,9 +9,9 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use hallmark_receipt::Nonce;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
-use hallmark_receipt::Nonce;
 use serde_json::{Map, Value};
 
 use crate::dialect::Kind;
@@ -24,7 +24,6 @@ mod embeddings;
 mod infer;
 mod info;
 mod openapi;
-mod page;
 mod receipts;
 mod streaming;
 mod verdicts;
@@ -58,9 +57,6 @@ pub fn router(state: Arc<State>, site: Site) -> Router {
         .route("/ready", get(info::ready))
         .route("/metrics", get(info::metrics))
         .route("/openapi.json", get(openapi::document))
-        .route("/", get(page::html))
-        .route("/page.css", get(page::style))
-        .route("/page.js", get(page::script))
         .fallback(|| async { refusal(&ApiError::NotFound, ApiError::openai) })
         .method_not_allowed_fallback(|| async { refusal(&ApiError::Method, ApiError::openai) })
         .layer(middleware::from_fn_with_state(site, guard))
@@ -120,16 +116,14 @@ async fn read_body(state: &State, body: Body) -> Result<Map<String, Value>, ApiE
 /// Where a body stops being JSON.
 fn syntax(error: &serde_json::Error) -> ApiError {
     let (line, column) = (error.line(), error.column());
-    ApiError::Invalid {
-        param: None,
-        message: format!("the body is not JSON (line {line}, column {column})"),
-    }
+    ApiError::Invalid { param: None, message: format!("the body is not JSON (line {line}, column {column})") }
 }
 
 /// The requester's nonce, where it sent one.
 fn nonce(headers: &http::HeaderMap) -> Result<Option<Nonce>, ApiError> {
     let Some(text) = header(headers, &NONCE) else { return Ok(None) };
-    let wrong = |_| ApiError::invalid(NONCE.as_str(), "the header x-hallmark-nonce takes 64 hexadecimal digits");
+    let wrong =
+        |_| ApiError::invalid(NONCE.as_str(), "the header x-hallmark-nonce takes 64 hexadecimal digits");
     text.parse().map(Some).map_err(wrong)
 }
 

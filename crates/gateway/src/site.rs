@@ -121,9 +121,13 @@ mod tests {
         let post = |origin| check(&site, Method::POST, Some("localhost:8080"), origin);
         assert_eq!(post(None), Ok(()));
         assert_eq!(post(Some("http://localhost:8080")), Ok(()));
-        for origin in
-            ["http://localhost:3000", "https://evil.example", "null", "http://127.0.0.1:8080", "localhost:8080"]
-        {
+        for origin in [
+            "http://localhost:3000",
+            "https://evil.example",
+            "null",
+            "http://127.0.0.1:8080",
+            "localhost:8080",
+        ] {
             assert_eq!(post(Some(origin)), Err(ApiError::Origin), "{origin}");
             // Reading is left to the browser's own rules: it shows nothing without a header that the node never sends.
             assert_eq!(check(&site, Method::GET, Some("localhost:8080"), Some(origin)), Ok(()));

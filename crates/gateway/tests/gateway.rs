@@ -321,7 +321,7 @@ async fn slow_and_silent_clients_are_let_go() {
     for text in [
         "",
         "POST /v1/chat/comp",
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
     ] {
         let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();

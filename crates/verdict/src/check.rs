@@ -257,7 +257,9 @@ pub enum Why {
         from: &'static str,
     },
     /// Half of the seed is a nonce of which the verifier does not know whose it is.
-    #[error("made of the request and its nonce; whether the nonce is the client's, only the client can tell (no request was named)")]
+    #[error(
+        "made of the request and its nonce; whether the nonce is the client's, only the client can tell (no request was named)"
+    )]
     SeedOfNonce,
     /// The node drew the seed.
     #[error("the node chose it, so it could have picked among answers")]

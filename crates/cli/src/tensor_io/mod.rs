@@ -2,10 +2,10 @@
 //!
 //! Everything here reads untrusted bytes: every length is bounded before it is believed ([`Limits`]).
 
-use hallmark_gateway::tensors::{bind, only_input};
 pub use hallmark_gateway::tensors::{
     ConvertError, InputError, InputSpec, JsonError, MAX_RANK, convert, json, show_dims,
 };
+use hallmark_gateway::tensors::{bind, only_input};
 use hallmark_receipt::Tensor;
 
 pub mod npy;

@@ -70,10 +70,7 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
 }
 
 /// Reads the inputs, runs the model, and gives outputs, time and what the claim needs.
-fn compute(
-    graph: &GraphModel,
-    inputs: &str,
-) -> Result<(Named, Duration, crate::backend::Replay), ApiError> {
+fn compute(graph: &GraphModel, inputs: &str) -> Result<(Named, Duration, crate::backend::Replay), ApiError> {
     let read = tensors::read(inputs.as_bytes(), graph.inputs(), u64::MAX);
     let inputs = read.map_err(|error| ApiError::inputs(&error, graph.name()))?;
     let started = Instant::now();

@@ -35,7 +35,10 @@ async fn verdict(state: &Arc<State>, request: Request<Body>) -> Result<Response,
     };
     let verdict = tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::Judge)?;
     let mut members = render::to_object(&verdict);
-    members.insert("judge".to_owned(), Value::Object(object([("node", state.notary.node().to_string().into())])));
+    members.insert(
+        "judge".to_owned(),
+        Value::Object(object([("node", state.notary.node().to_string().into())])),
+    );
     Ok(respond_text(StatusCode::OK, Value::Object(members).canonical()))
 }
 

@@ -264,7 +264,8 @@ mod tests {
         let stale = file(root, 9, OPENINGS, 20, 4000);
         let stale_temporary = file(root, 9, "receipt.new", 5, 4000);
         let fresh = file(root, 8, OPENINGS, 20, 0);
-        let there = |n: u8| [OPENINGS, RECEIPT].map(|suffix| root.join(format!("{}.{suffix}", id(n))).exists());
+        let there =
+            |n: u8| [OPENINGS, RECEIPT].map(|suffix| root.join(format!("{}.{suffix}", id(n))).exists());
         let open = |receipts, bytes| Folder::open(root, Keep { receipts, bytes }).unwrap();
         assert_eq!(open(4, 120).index().bytes, 120);
         assert!(!stale.exists() && !stale_temporary.exists() && fresh.exists() && strangers.exists());

@@ -49,9 +49,7 @@ pub fn replay(
 fn found(receipt: &Receipt, result: &[(String, Tensor)]) -> String {
     let tokens = result.iter().find(|(name, _)| name == TOKENS).map(|(_, tensor)| tensor.len());
     if let Some(tokens) = tokens.filter(|_| is_drawn(&receipt.claim)) {
-        return format!(
-            "run again: every token and logprob drawn again, all {tokens} equal, bit for bit"
-        );
+        return format!("run again: every token and logprob drawn again, all {tokens} equal, bit for bit");
     }
     let values: usize = result.iter().map(|(_, tensor)| tensor.len()).fold(0, usize::saturating_add);
     format!("run again: all {values} output values equal, bit for bit")
