@@ -74,7 +74,7 @@ def main():
     baseline = LogisticRegression(max_iter=2000).fit(flat(x), y).score(flat(held), truth)
     count = sum(v.size for v in params.values())
     ship(NAME, model, {"image": held}, truth,
-         {"title": "Handwritten digits", "task": "which digit an 8x8 grey image shows", "answer": "probabilities",
+         {"title": "Handwritten digits", "task": "which digit an 8x8 grey image shows", "view": "image", "answer": "probabilities",
           "classes": [str(d) for d in range(10)],
           "score": f"{accuracy:.1%} of {len(truth)} held-out images (logistic regression: {baseline:.1%})"},
          f"""

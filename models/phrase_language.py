@@ -135,7 +135,7 @@ def main():
     count = sum(np.size(v) for v in jax.tree.leaves(params))
     texts = ["".join(ALPHABET[t] for t in row).strip() for row in held[:16]]
     ship(NAME, model, {"tokens": held}, truth,
-         {"title": "Language of a phrase", "task": "which of nine languages a phrase of three words is in",
+         {"title": "Language of a phrase", "task": "which of nine languages a phrase of three words is in", "view": "letters",
           "answer": "probabilities", "classes": list(LANGUAGES), "texts": texts,
           "score": f"{accuracy:.1%} of {len(truth)} held-out phrases (bag of letters: {baseline:.1%})"},
          f"""

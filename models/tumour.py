@@ -80,7 +80,8 @@ def perceptron():
     scaled = lambda a: (a - mean) / std
     baseline = LogisticRegression(max_iter=5000).fit(scaled(x), y).score(scaled(held), truth)
     ship(name, model, {"features": held}, truth,
-         {"title": "Tumour diagnosis, neural network", "task": "whether a tumour is malignant or benign",
+         {"title": "Tumour diagnosis, neural network", "task": "whether a tumour is malignant or benign", "view": "table",
+          "columns": load_breast_cancer().feature_names.tolist(),
           "answer": "probabilities", "classes": CLASSES,
           "score": f"{accuracy:.1%} of {len(truth)} held-out cases (logistic regression: {baseline:.1%})"},
          card(name, "The features are standardised inside the graph. The set is nearly linear: logistic regression is not beaten, and the card says so.",
@@ -101,7 +102,8 @@ def trees():
     accuracy = float((label == truth).mean())
     baseline = DecisionTreeClassifier(random_state=SEED).fit(x, y).score(held, truth)
     ship(name, model, {"features": held}, truth,
-         {"title": "Tumour diagnosis, boosted trees", "task": "whether a tumour is malignant or benign",
+         {"title": "Tumour diagnosis, boosted trees", "task": "whether a tumour is malignant or benign", "view": "table",
+          "columns": load_breast_cancer().feature_names.tolist(),
           "answer": "probabilities", "classes": CLASSES,
           "score": f"{accuracy:.1%} of {len(truth)} held-out cases (one decision tree: {baseline:.1%})"},
          card(name, "The file is what the converter writes by default, unchanged but for its name.",

@@ -112,10 +112,11 @@ pub enum Command {
     /// The model runs in this process. Each answer is signed, kept with its receipt in the home, and then judged as anyone would
     /// judge it: run again, token by token. Exits with the worst verdict.
     Chat(Chat),
-    /// Serve language models over OpenAI's and Anthropic's APIs, a receipt with every answer
+    /// Serve models: OpenAI's and Anthropic's APIs, ONNX models at /v1/infer; a receipt with every answer
     ///
-    /// Serves the shipped and the home's language models, or those that --model names, and models of providers from a table. Keys of providers come
-    /// from the environment variables that the table names. Listens on this machine alone.
+    /// Serves the shipped and the home's models, or those that --model names, and models of providers from a table. Keys of
+    /// providers come from the environment variables that the table names. Listens on this machine alone unless --keys says who may ask. Keeps the newest 100,000
+    /// receipts, at most 4 GiB, in the home's folder `gateway`.
     Up(Up),
     /// List, show and redact receipts
     #[command(visible_alias = "receipt")]
@@ -262,12 +263,21 @@ pub struct Up {
     /// Address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: std::net::SocketAddr,
-    /// A language model to serve; may be repeated [default: the shipped ones, and all in the home that have a name]
+    /// A model to serve; may be repeated [default: the shipped ones, and all in the home that have a name]
     #[arg(long, value_name = "MODEL")]
     pub model: Vec<String>,
     /// A TOML table of providers and their models
     #[arg(long, value_name = "FILE")]
     pub providers: Option<PathBuf>,
+    /// A TOML file of API keys: who may ask, and how much. Without it everyone may who reaches the address
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// Make a key of this name, add it to the file of --keys, print its secret once, and serve nothing
+    #[arg(long, value_name = "NAME", requires = "keys")]
+    pub new_key: Option<String>,
+    /// A host name that is this node's, beyond localhost and the address; may be repeated. Requests to other names are refused
+    #[arg(long, value_name = "NAME")]
+    pub host: Vec<String>,
 }
 
 /// `receipts`.

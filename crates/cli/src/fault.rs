@@ -16,7 +16,7 @@ use crate::console;
 use crate::disk::DiskError;
 use crate::keys::KeysError;
 use crate::store::StoreError;
-use crate::tensor_io::{ConvertError, InputError, JsonError, NpyError};
+use crate::tensor_io::{ConvertError, FileError, InputError, JsonError, NpyError};
 
 /// What the process tells its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +149,14 @@ fn hint_of(error: &AnyError) -> Option<String> {
     note.or_else(|| error.chain().find_map(known_hint).or_else(store).map(str::to_owned))
 }
 
+fn input_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e InputError> {
+    match cause.downcast_ref::<FileError>() {
+        // A transparent error is no link of the chain.
+        Some(FileError::Input(error)) => Some(error),
+        _ => cause.downcast_ref(),
+    }
+}
+
 /// Hints for causes that speak for themselves, wherever they happen.
 fn known_hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(error) = cause.downcast_ref::<DiskError>() {
@@ -163,7 +171,10 @@ fn known_hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             _ => None,
         };
     }
-    if let Some(error) = cause.downcast_ref::<InputError>() {
+    if let Some(FileError::Npy(NpyError::Pickled)) = cause.downcast_ref() {
+        return Some("save it with an explicit dtype");
+    }
+    if let Some(error) = input_error(cause) {
         return match error {
             InputError::Unnamed { .. } => Some("give the inputs by name: an .npz file, or a JSON object"),
             InputError::Convert { source: ConvertError::Lossy { .. }, .. } => {
@@ -173,7 +184,6 @@ fn known_hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
                 Some("write it as a string: \"NaN\", \"Infinity\" or \"-Infinity\"")
             }
             InputError::Json(JsonError::TooLarge { .. }) => Some("give large inputs as .npy or .npz"),
-            InputError::Npy(NpyError::Pickled) => Some("save it with an explicit dtype"),
             InputError::Shape { .. } | InputError::Missing { .. } | InputError::Unknown { .. } => {
                 Some("`hallmark model show MODEL` lists the inputs")
             }

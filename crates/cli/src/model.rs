@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use hallmark_model::graph::{Graph, ValueId};
+use hallmark_model::graph::Graph;
 use hallmark_model::llm::{DecoderModel, belongs};
 use hallmark_model::manifest::{MODEL_FILE, Manifest, Model};
 use hallmark_model::onnx::{ExternalData, ExternalDataError, Limits, NoExternalData};
@@ -142,21 +142,13 @@ impl Copy {
 
     /// What an ONNX model takes.
     pub fn inputs(&self) -> Result<Vec<InputSpec>> {
-        self.graph().map(|graph| specs(graph, &graph.inputs))
+        self.graph().map(|graph| InputSpec::of(graph, &graph.inputs))
     }
 
     /// What an ONNX model gives.
     pub fn outputs(&self) -> Result<Vec<InputSpec>> {
-        self.graph().map(|graph| specs(graph, &graph.outputs))
+        self.graph().map(|graph| InputSpec::of(graph, &graph.outputs))
     }
-}
-
-fn specs(graph: &Graph, ids: &[ValueId]) -> Vec<InputSpec> {
-    let spec = |id: &ValueId| {
-        let value = graph.values.get(id.0).cloned().unwrap_or_default();
-        InputSpec { name: value.name, dtype: value.info.dtype, shape: value.info.shape }
-    };
-    ids.iter().map(spec).collect()
 }
 
 /// The files in `folder` that belong to a language model (`model.md` §7.1); others are not looked at.

@@ -71,6 +71,11 @@ pub struct Meta {
     pub title: String,
     /// What it decides.
     pub task: String,
+    /// How an input is best shown and given: `image`, `letters` or `table`.
+    pub view: String,
+    /// What the numbers of an input are, where it is a table.
+    #[serde(default)]
+    pub columns: Vec<String>,
     /// The output that holds the answer: scores by class.
     pub answer: String,
     /// The classes, in the output's order.
@@ -110,6 +115,8 @@ mod tests {
                 assert_eq!(tensor.shape()[0], meta.expected.len(), "{} {name}", model.name);
             }
             assert!(meta.expected.iter().all(|class| *class < meta.classes.len()));
+            assert!(["image", "letters", "table"].contains(&meta.view.as_str()));
+            assert_eq!(meta.view == "table", !meta.columns.is_empty(), "{}", model.name);
             assert!(meta.texts.is_empty() || meta.texts.len() == meta.expected.len());
         }
     }

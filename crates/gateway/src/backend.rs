@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use hallmark_receipt::json::Object;
 use hallmark_receipt::{Digest, Envelope, Model, Nonce, Tensor};
+use hallmark_verdict::Replayer;
 
 use crate::chat::{ChatRequest, Delta, Usage};
 
@@ -17,6 +18,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Starts an answer. The future ends when the first piece is about to come; a refusal comes as its error.
     fn chat(&self, request: Arc<ChatRequest>, origin: Origin) -> BoxFuture<'_, Result<Answer, BackendError>>;
+
+    /// What runs claims about these models again, where they are one's own (`chat.md` §4).
+    fn replayer(&self) -> Option<&dyn Replayer> {
+        None
+    }
 
     /// Embeds texts.
     fn embed(&self, request: Arc<EmbedRequest>) -> BoxFuture<'_, Result<Embeddings, BackendError>> {

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::backend::BackendError;
+use crate::tensors::InputError;
 
 /// A refusal of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +50,36 @@ pub enum ApiError {
         /// The name, cut at 128 characters.
         name: String,
     },
+    /// The model of this name takes something else.
+    #[error("this model takes {takes}: ask at {route}")]
+    OtherRoute {
+        /// What it takes.
+        takes: &'static str,
+        /// Where.
+        route: &'static str,
+    },
+    /// The model does not run on these inputs, or not within this node's bounds.
+    #[error("{}: {why}", if *local { "the run needs more than this node gives one" } else { "the model does not run on this input" })]
+    Run {
+        /// The engine's word.
+        why: String,
+        /// Whether a bound of this node's stopped it.
+        local: bool,
+    },
+    /// Not a name of this node.
+    #[error(
+        "this node does not answer as `{host}`; ask by its address, or start it with `--host NAME` if that name is its own"
+    )]
+    Host {
+        /// The name, cut at 128 characters.
+        host: String,
+    },
+    /// A page of another site's asked for something that may change something.
+    #[error("pages of other sites may not ask this node; programs send no Origin header")]
+    Origin,
+    /// The judgement broke off.
+    #[error("the bundle could not be judged")]
+    Judge,
     /// No such thing.
     #[error("there is nothing at this address")]
     NotFound,
@@ -69,10 +100,29 @@ impl ApiError {
         Self::Invalid { param: Some(param.into()), message: message.into() }
     }
 
+    /// A model that does not exist.
+    pub fn no_model(name: &str) -> Self {
+        Self::NoModel { name: name.chars().take(128).collect() }
+    }
+
+    /// Inputs that are not those of `model`.
+    pub fn inputs(error: &InputError, model: &str) -> Self {
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        let param = error.input().map_or_else(|| "inputs".to_owned(), |name| format!("inputs.{name}"));
+        Self::invalid(param, format!("{message}; GET /v1/models/{model} shows what it takes"))
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::Invalid { .. } | Self::OtherRoute { .. } | Self::Run { .. } => StatusCode::BAD_REQUEST,
+            Self::Host { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Self::Origin => StatusCode::FORBIDDEN,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeOut => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -88,7 +138,7 @@ impl ApiError {
                 BackendError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
                 _ => StatusCode::BAD_GATEWAY,
             },
-            Self::Receipt => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Receipt | Self::Judge => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -111,6 +161,9 @@ impl ApiError {
             Self::Overloaded { .. } => Some("overloaded"),
             Self::NoModel { .. } => Some("model_not_found"),
             Self::BodyTooLarge { .. } => Some("request_too_large"),
+            Self::OtherRoute { .. } => Some("other_route"),
+            Self::Host { .. } => Some("host_not_allowed"),
+            Self::Origin => Some("origin_not_allowed"),
             _ => None,
         }
     }

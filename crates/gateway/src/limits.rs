@@ -17,6 +17,8 @@ use crate::error::ApiError;
 pub struct Limits {
     /// The most bytes of a request's body.
     pub body: usize,
+    /// The most bytes of a bundle that is to be judged.
+    pub bundle: usize,
     /// How long a body may take to arrive.
     pub body_time: Duration,
     /// How long a request's head may take, and how long a connection may idle between requests.
@@ -25,6 +27,8 @@ pub struct Limits {
     pub connections: usize,
     /// The most answers at once.
     pub answers: usize,
+    /// The most runs of ONNX models and judgements at once: each takes the threads and the memory of a run.
+    pub runs: usize,
     /// The most requests that wait for their turn; more are refused at once.
     pub queue: usize,
     /// How long a request waits for its turn.
@@ -39,10 +43,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 8 << 20,
+            bundle: 32 << 20,
             body_time: Duration::from_secs(30),
             head_time: Duration::from_secs(75),
             connections: 4096,
             answers: 256,
+            runs: 2,
             queue: 1024,
             queue_time: Duration::from_secs(10),
             answer_time: Duration::from_secs(600),
@@ -73,12 +79,18 @@ pub struct ApiKey {
 impl ApiKey {
     /// The key with this secret: long and random, for it is hashed but not stretched.
     pub fn new(name: impl Into<String>, secret: &str, quota: Quota) -> Self {
-        Self { name: name.into(), quota, digest: digest(secret) }
+        Self::from_digest(name, Self::digest(secret), quota)
     }
-}
 
-fn digest(secret: &str) -> Digest {
-    Digest::of(&[b"hallmark api key", secret.as_bytes()])
+    /// The key whose secret has this [`ApiKey::digest`].
+    pub fn from_digest(name: impl Into<String>, digest: Digest, quota: Quota) -> Self {
+        Self { name: name.into(), quota, digest }
+    }
+
+    /// What is kept of a secret: SHA-256 of `hallmark api key` and the secret, with nothing between.
+    pub fn digest(secret: &str) -> Digest {
+        Digest::of(&[b"hallmark api key", secret.as_bytes()])
+    }
 }
 
 /// A requester that was let in.
@@ -183,7 +195,7 @@ impl Door {
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
         let plain = headers.get("x-api-key").and_then(|value| value.to_str().ok());
-        let given = digest(bearer.or(plain).ok_or(ApiError::Unauthorized)?);
+        let given = ApiKey::digest(bearer.or(plain).ok_or(ApiError::Unauthorized)?);
         // The map is searched by a digest that nobody can steer, and the match is confirmed in constant time.
         let (stored, client) = keys.get_key_value(&given).ok_or(ApiError::Unauthorized)?;
         match verify_slices_are_equal(stored.as_bytes(), given.as_bytes()) {
@@ -202,10 +214,10 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// As `limits` has it.
-    pub fn new(limits: &Limits) -> Self {
+    /// `running` at once; waiting as `limits` has it.
+    pub fn new(running: usize, limits: &Limits) -> Self {
         Self {
-            running: Arc::new(Semaphore::new(limits.answers)),
+            running: Arc::new(Semaphore::new(running)),
             waiting: Semaphore::new(limits.queue),
             patience: limits.queue_time,
         }

@@ -16,8 +16,9 @@ use hallmark_engine::decoder::{Decoder, DecoderError, Event, Options, SequenceId
 use hallmark_model::llm::sampling::Seed;
 use hallmark_model::llm::{DecoderModel, LlmError};
 use hallmark_model::manifest::NUMERIC_VERSION;
-use hallmark_receipt::Model;
 use hallmark_receipt::json::{Object, Value, object};
+use hallmark_receipt::{Claim, Digest, Model, Opening, Tensor};
+use hallmark_verdict::{ReplayError, Replayer};
 use tokio::sync::{mpsc as pieces, oneshot};
 
 use crate::backend::{Answer, Backend, BackendError, ModelCard, Origin, Replay};
@@ -95,7 +96,7 @@ impl Local {
             model: Model::Id(self.model.id()),
             price: None,
         };
-        Ok(Serving { local: self, card, starts })
+        Ok(Serving { local: self, card, starts, options: options.clone() })
     }
 
     fn receipt(&self, plan: &Plan, dialect: &str) -> Replay {
@@ -130,6 +131,8 @@ pub struct Serving {
     local: Local,
     card: ModelCard,
     starts: mpsc::Sender<Start>,
+    /// For re-runs, which have a decoder of their own.
+    options: Options,
 }
 
 /// What the decoder's thread is asked for.
@@ -140,9 +143,27 @@ struct Start {
     pieces: pieces::UnboundedSender<Result<Delta, BackendError>>,
 }
 
+impl Replayer for Serving {
+    fn replay(
+        &self,
+        model: &Digest,
+        inputs: &[Opening],
+        claim: &Claim,
+    ) -> Result<Vec<(String, Tensor)>, ReplayError> {
+        if *model != self.local.model.id() {
+            return Err(ReplayError::ModelAbsent(*model));
+        }
+        replay(&self.local, inputs, claim, &self.options)
+    }
+}
+
 impl Backend for Serving {
     fn models(&self) -> Vec<ModelCard> {
         vec![self.card.clone()]
+    }
+
+    fn replayer(&self) -> Option<&dyn Replayer> {
+        Some(self)
     }
 
     fn chat(&self, request: Arc<ChatRequest>, origin: Origin) -> BoxFuture<'_, Result<Answer, BackendError>> {

@@ -52,6 +52,12 @@ counters! {
 }
 
 impl Metrics {
+    /// Counts a request that got no answer: the requester's fault or not, by its status.
+    pub fn refused(&self, status: http::StatusCode) {
+        let count = if status.is_client_error() { &self.refused_total } else { &self.failed_total };
+        count.fetch_add(1, Relaxed);
+    }
+
     /// Counts an answer that took this long.
     pub fn answered(&self, time: Duration) {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

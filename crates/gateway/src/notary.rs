@@ -3,8 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hallmark_receipt::{
-    Certificate, Digest, Envelope, IssueError, Issuer, KeyId, Nonce, Opening, Purpose, RequestId, Salt,
-    SignError, Signer as _, Tensor, Wanted, Work, stream,
+    Certificate, Digest, Envelope, IssueError, Issuer, KeyId, Model, Nonce, Opening, Purpose, RequestId,
+    Salt, SignError, Signer as _, Tensor, Wanted, Work, stream,
 };
 
 use crate::backend::{ModelCard, Replay};
@@ -79,9 +79,25 @@ pub struct Ticket {
     request_salt: Salt,
     chain_salt: Salt,
     response_salt: Salt,
+    marks: Marks,
+}
+
+/// What makes a claim unlike any other, and who may open it.
+struct Marks {
     request_id: RequestId,
     nonce: Nonce,
     capability: Capability,
+}
+
+/// A receipt that was issued and filed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The claim's id.
+    pub id: Digest,
+    /// What fetches the openings, once.
+    pub capability: Capability,
+    /// The request's id.
+    pub request_id: RequestId,
 }
 
 impl Ticket {
@@ -92,12 +108,12 @@ impl Ticket {
 
     /// What will fetch the openings.
     pub fn capability(&self) -> &Capability {
-        &self.capability
+        &self.marks.capability
     }
 
     /// The request's id.
     pub fn request_id(&self) -> RequestId {
-        self.request_id
+        self.marks.request_id
     }
 }
 
@@ -145,6 +161,12 @@ impl Notary {
             request_salt,
             chain_salt: Salt(self.host.draw()?),
             response_salt: Salt(self.host.draw()?),
+            marks: self.marks(nonce)?,
+        })
+    }
+
+    fn marks(&self, nonce: Option<Nonce>) -> Result<Marks, NotaryError> {
+        Ok(Marks {
             request_id: RequestId(self.host.draw()?),
             nonce: nonce.map_or_else(|| self.host.draw().map(Nonce), Ok)?,
             capability: Capability(self.host.draw()?),
@@ -160,9 +182,35 @@ impl Notary {
         replay: Option<Replay>,
         usage: Option<Usage>,
     ) -> Result<Digest, NotaryError> {
-        let replay = replay.unwrap_or_default();
-        let mut inputs = vec![ticket.request];
-        let mut outputs = vec![Opening::new(RESPONSE, Tensor::vector(vec![response]), ticket.response_salt)?];
+        let inputs = vec![ticket.request];
+        let outputs = vec![Opening::new(RESPONSE, Tensor::vector(vec![response]), ticket.response_salt)?];
+        let price = card.price.as_ref().zip(usage).map(|(price, usage)| price.of(usage));
+        let work = (inputs, outputs, replay.unwrap_or_default());
+        self.file(&ticket.marks, card.model.clone(), work, price)
+    }
+
+    /// Issues the receipt for a run of an ONNX model, whose inputs and outputs are all that the claim holds, and keeps it.
+    /// `nonce` is the requester's, where it sent one.
+    pub fn settle_run(
+        &self,
+        model: Digest,
+        nonce: Option<Nonce>,
+        replay: Replay,
+    ) -> Result<Settled, NotaryError> {
+        let marks = self.marks(nonce)?;
+        let id = self.file(&marks, Model::Id(model), (Vec::new(), Vec::new(), replay), None)?;
+        Ok(Settled { id, capability: marks.capability, request_id: marks.request_id })
+    }
+
+    /// `work`: openings that come first, and what follows them.
+    fn file(
+        &self,
+        marks: &Marks,
+        model: Model,
+        work: (Vec<Opening>, Vec<Opening>, Replay),
+        price: Option<hallmark_receipt::Price>,
+    ) -> Result<Digest, NotaryError> {
+        let (mut inputs, mut outputs, replay) = work;
         for (side, tensors) in [(&mut inputs, replay.inputs), (&mut outputs, replay.outputs)] {
             for (name, tensor) in tensors {
                 side.push(Opening::new(name, tensor, Salt(self.host.draw()?))?);
@@ -170,15 +218,15 @@ impl Notary {
         }
         let bundle = self.issuer.issue(Work {
             network: self.network.clone(),
-            request_id: ticket.request_id,
-            nonce: ticket.nonce,
-            model: card.model.clone(),
+            request_id: marks.request_id,
+            nonce: marks.nonce,
+            model,
             inputs,
             outputs,
             parameters: replay.parameters,
             parents: Vec::new(),
             time: self.host.now(),
-            price: card.price.as_ref().zip(usage).map(|(price, usage)| price.of(usage)),
+            price,
             evidence: Wanted { signature: true, replay: replay.numeric },
             manifest: replay.manifest,
             graph: replay.graph,
@@ -186,7 +234,7 @@ impl Notary {
         })?;
         let id = bundle.evidence.first().map(hallmark_receipt::Evidence::claim_id);
         let id = id.ok_or(IssueError::NoEvidence)?;
-        self.store.put(id, Filed { bundle, capability: ticket.capability.digest() })?;
+        self.store.put(id, Filed { bundle, capability: marks.capability.digest() })?;
         Ok(id)
     }
 

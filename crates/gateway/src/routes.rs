@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::{Request, State as Shared};
+use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
+use bytes::Bytes;
+use hallmark_receipt::Nonce;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
@@ -13,13 +17,16 @@ use serde_json::{Map, Value};
 use crate::dialect::Kind;
 use crate::error::ApiError;
 use crate::server::State;
+use crate::site::Site;
 
 mod answer;
 mod embeddings;
+mod infer;
 mod info;
 mod openapi;
 mod receipts;
 mod streaming;
+mod verdicts;
 
 /// A receipt's id.
 pub const RECEIPT: HeaderName = HeaderName::from_static("x-hallmark-receipt");
@@ -30,7 +37,9 @@ pub const NONCE: HeaderName = HeaderName::from_static("x-hallmark-nonce");
 /// The request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-pub fn router(state: Arc<State>) -> Router {
+/// The routes of a node that answers to the names of `site`.
+pub fn router(state: Arc<State>, site: Site) -> Router {
+    let site = Arc::new(site);
     let answers = |kind: Kind| post(move |state, request| answer::answer(state, kind, request));
     Router::new()
         .route("/v1/chat/completions", answers(Kind::Chat))
@@ -38,6 +47,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/responses", answers(Kind::Responses))
         .route("/v1/messages", answers(Kind::Messages))
         .route("/v1/embeddings", post(embeddings::embed))
+        .route("/v1/infer", post(infer::infer))
+        .route("/v1/verdicts", post(verdicts::judge))
         .route("/v1/models", get(info::models))
         .route("/v1/models/{*name}", get(info::model))
         .route("/v1/receipts/{id}", get(receipts::fetch))
@@ -48,12 +59,26 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/openapi.json", get(openapi::document))
         .fallback(|| async { refusal(&ApiError::NotFound, ApiError::openai) })
         .method_not_allowed_fallback(|| async { refusal(&ApiError::Method, ApiError::openai) })
+        .layer(middleware::from_fn_with_state(site, guard))
         .with_state(state)
+}
+
+/// Before anything else: is the node meant, and may this page ask?
+async fn guard(Shared(site): Shared<Arc<Site>>, request: Request, next: Next) -> Response {
+    match site.check(request.method(), request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => refusal(&error, ApiError::openai),
+    }
 }
 
 /// A JSON answer.
 fn respond(status: StatusCode, value: &Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
+    respond_text(status, value.to_string())
+}
+
+/// The same for JSON that is written already.
+fn respond_text(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -68,25 +93,38 @@ fn refusal(error: &ApiError, write: fn(&ApiError) -> Value) -> Response {
     response
 }
 
-/// A request's body: bounded in size and time, and a JSON object.
-async fn read_body(state: &State, body: Body) -> Result<Map<String, Value>, ApiError> {
-    let limit = state.limits.body;
+/// A request's body: at most `limit` bytes, in time.
+async fn read_bytes(state: &State, body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let read = axum::body::to_bytes(body, limit);
-    let bytes = match tokio::time::timeout(state.limits.body_time, read).await {
-        Err(_) => return Err(ApiError::BodyTimeOut),
-        Ok(Ok(bytes)) => bytes,
+    match tokio::time::timeout(state.limits.body_time, read).await {
+        Err(_) => Err(ApiError::BodyTimeOut),
+        Ok(Ok(bytes)) => Ok(bytes),
         // Too long, or the client went away, to whom it does not matter.
-        Ok(Err(_)) => return Err(ApiError::BodyTooLarge { limit }),
-    };
-    let invalid = |message: &str| ApiError::Invalid { param: None, message: message.to_owned() };
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(members)) => Ok(members),
-        Ok(_) => Err(invalid("the body must be a JSON object")),
-        Err(error) => {
-            let (line, column) = (error.line(), error.column());
-            Err(invalid(&format!("the body is not JSON (line {line}, column {column})")))
-        }
+        Ok(Err(_)) => Err(ApiError::BodyTooLarge { limit }),
     }
+}
+
+/// A request's body that is a JSON object.
+async fn read_body(state: &State, body: Body) -> Result<Map<String, Value>, ApiError> {
+    match serde_json::from_slice(&read_bytes(state, body, state.limits.body).await?) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(ApiError::Invalid { param: None, message: "the body must be a JSON object".to_owned() }),
+        Err(error) => Err(syntax(&error)),
+    }
+}
+
+/// Where a body stops being JSON.
+fn syntax(error: &serde_json::Error) -> ApiError {
+    let (line, column) = (error.line(), error.column());
+    ApiError::Invalid { param: None, message: format!("the body is not JSON (line {line}, column {column})") }
+}
+
+/// The requester's nonce, where it sent one.
+fn nonce(headers: &http::HeaderMap) -> Result<Option<Nonce>, ApiError> {
+    let Some(text) = header(headers, &NONCE) else { return Ok(None) };
+    let wrong =
+        |_| ApiError::invalid(NONCE.as_str(), "the header x-hallmark-nonce takes 64 hexadecimal digits");
+    text.parse().map(Some).map_err(wrong)
 }
 
 /// A header's text, if it has one.

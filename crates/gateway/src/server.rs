@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,12 +21,15 @@ use tokio::sync::Semaphore;
 
 use crate::backend::{Backend, ModelCard};
 use crate::error::ApiError;
+use crate::graph::GraphModel;
 use crate::host::{Host, System};
+use crate::judge::Judge;
 use crate::limits::{ApiKey, Door, Limits, Turns};
 use crate::metrics::Metrics;
 use crate::notary::{Notary, NotaryError};
 use crate::routes;
 use crate::signing::Key;
+use crate::site::Site;
 use crate::store::{Memory, ReceiptStore};
 use crate::tee::TeeKey;
 
@@ -61,6 +65,9 @@ pub struct Builder {
     keys: Vec<ApiKey>,
     limits: Limits,
     tee: Option<TeeKey>,
+    graphs: Vec<GraphModel>,
+    judge: Judge,
+    names: Vec<String>,
 }
 
 impl Builder {
@@ -82,6 +89,27 @@ impl Builder {
     #[must_use]
     pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
         self.backends.push(backend);
+        self
+    }
+
+    /// Adds an ONNX model, at `/v1/infer`.
+    #[must_use]
+    pub fn graph(mut self, model: GraphModel) -> Self {
+        self.graphs.push(model);
+        self
+    }
+
+    /// What `/v1/verdicts` judges by; the default policy, and nobody trusted.
+    #[must_use]
+    pub fn judge(mut self, judge: Judge) -> Self {
+        self.judge = judge;
+        self
+    }
+
+    /// Host names that the node answers to beyond the loopback ones and the address that it listens on; without ports.
+    #[must_use]
+    pub fn hosts(mut self, names: Vec<String>) -> Self {
+        self.names = names;
         self
     }
 
@@ -120,12 +148,26 @@ impl Builder {
                 }
             }
         }
+        let mut graphs = BTreeMap::new();
+        for graph in self.graphs {
+            let name = graph.name().to_owned();
+            if !name_fits(&name) {
+                return Err(BuildError::Name { name });
+            }
+            if catalog.contains_key(&name) || graphs.insert(name.clone(), Arc::new(graph)).is_some() {
+                return Err(BuildError::Twice { name });
+            }
+        }
         let notary = Notary::new(self.network, self.certificate, self.key, self.host.clone(), self.store)?;
         let state = State {
             catalog,
             notary: Arc::new(notary),
             door: Door::new(self.keys),
-            turns: Turns::new(&self.limits),
+            turns: Turns::new(self.limits.answers, &self.limits),
+            runs: Turns::new(self.limits.runs, &self.limits),
+            graphs,
+            judge: self.judge,
+            names: self.names,
             limits: self.limits,
             tee: self.tee.map(Arc::new),
             metrics: Arc::new(Metrics::default()),
@@ -135,13 +177,16 @@ impl Builder {
     }
 }
 
+fn name_fits(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
 fn names_fit(card: &ModelCard) -> bool {
-    let fits = |text: &str| (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control);
     let claimed = match &card.model {
-        Model::Claimed { provider, name } => fits(provider) && fits(name),
+        Model::Claimed { provider, name } => name_fits(provider) && name_fits(name),
         _ => true,
     };
-    claimed && fits(&card.name)
+    claimed && name_fits(&card.name)
 }
 
 /// What every route works on.
@@ -149,7 +194,13 @@ pub(crate) struct State {
     pub catalog: BTreeMap<String, (ModelCard, Arc<dyn Backend>)>,
     pub notary: Arc<Notary>,
     pub door: Door,
+    /// ONNX models, by name; no name is in both.
+    pub graphs: BTreeMap<String, Arc<GraphModel>>,
+    pub judge: Judge,
+    pub names: Vec<String>,
     pub turns: Turns,
+    /// Turns for runs of graphs and for judgements, which hold a core each.
+    pub runs: Turns,
     pub limits: Limits,
     pub tee: Option<Arc<TeeKey>>,
     pub metrics: Arc<Metrics>,
@@ -159,8 +210,18 @@ pub(crate) struct State {
 impl State {
     /// The model of this name and what answers for it.
     pub fn model(&self, name: &str) -> Result<&(ModelCard, Arc<dyn Backend>), ApiError> {
-        let unknown = || ApiError::NoModel { name: name.chars().take(128).collect() };
-        self.catalog.get(name).ok_or_else(unknown)
+        self.catalog.get(name).ok_or_else(|| match self.graphs.get(name) {
+            Some(_) => ApiError::OtherRoute { takes: "tensors", route: "/v1/infer" },
+            None => ApiError::no_model(name),
+        })
+    }
+
+    /// The ONNX model of this name.
+    pub fn graph(&self, name: &str) -> Result<&Arc<GraphModel>, ApiError> {
+        self.graphs.get(name).ok_or_else(|| match self.catalog.get(name) {
+            Some(_) => ApiError::OtherRoute { takes: "text", route: "/v1/chat/completions" },
+            None => ApiError::no_model(name),
+        })
     }
 }
 
@@ -183,12 +244,20 @@ impl Gateway {
             keys: Vec::new(),
             limits: Limits::default(),
             tee: None,
+            graphs: Vec::new(),
+            judge: Judge::default(),
+            names: Vec::new(),
         }
     }
 
     /// The routes, to be nested or served otherwise. Serve them through [`Gateway::serve`] to have time-outs and an orderly end.
+    /// They answer to the loopback names and to [`Builder::hosts`].
     pub fn router(&self) -> Router {
-        routes::router(self.state.clone())
+        self.router_at(None)
+    }
+
+    fn router_at(&self, address: Option<IpAddr>) -> Router {
+        routes::router(self.state.clone(), Site::new(self.state.names.clone(), address))
     }
 
     /// Serves connections from `listener` until `shutdown` is ready; then takes no more requests, lets running answers finish
@@ -199,7 +268,8 @@ impl Gateway {
         shutdown: impl Future<Output = ()>,
     ) -> std::io::Result<()> {
         let limits = &self.state.limits;
-        let service = TowerToHyperService::new(self.router());
+        let address = listener.local_addr()?.ip();
+        let service = TowerToHyperService::new(self.router_at(Some(address)));
         let places = Arc::new(Semaphore::new(limits.connections));
         let graceful = GracefulShutdown::new();
         let mut builder = http1::Builder::new();

@@ -1,16 +1,17 @@
 //! Where receipts are kept. A store never gives out an opening without the requester's capability, and gives it out once.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hallmark_receipt::bundle::MAX_BUNDLE;
 use hallmark_receipt::{Bundle, Data, Digest};
+
+mod folder;
+
+pub use folder::{Folder, Keep};
 
 /// 32 secret random bytes that fetch a receipt's openings, once.
 #[derive(Clone, PartialEq, Eq)]
@@ -166,105 +167,4 @@ fn opens(filed: &Filed, capability: Option<&Capability>) -> bool {
 
 fn is_same(a: &Digest, b: &Digest) -> bool {
     verify_slices_are_equal(a.as_bytes(), b.as_bytes()).is_ok()
-}
-
-/// Receipts in a folder: `<id>.receipt.json` without openings, and `<id>.openings` (mode 0600) until they are handed out.
-/// Each file appears by a rename; the openings first, so that a receipt which is there has them.
-#[derive(Debug)]
-pub struct Folder {
-    root: PathBuf,
-}
-
-impl Folder {
-    /// The store in `root`, which is made if it is not there.
-    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let root = root.into();
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&root).map_err(|error| disk("create", &root, &error))?;
-        Ok(Self { root })
-    }
-
-    fn path(&self, id: &Digest, suffix: &str) -> PathBuf {
-        self.root.join(format!("{id}.{suffix}"))
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let temporary = path.with_extension("new");
-        let fail = |error| disk("write", path, &error);
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&temporary).map_err(fail)?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
-        fs::rename(&temporary, path).map_err(fail)?;
-        // Not every system opens folders; where it does not, the rename is as durable as it gets.
-        if let Ok(folder) = fs::File::open(&self.root) {
-            let _ = folder.sync_all();
-        }
-        Ok(())
-    }
-
-    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-        match fs::metadata(path) {
-            Ok(meta) if meta.len() > MAX_BUNDLE as u64 + 65 => {
-                return Err(StoreError::Damaged { path: path.to_owned() });
-            }
-            _ => {}
-        }
-        match fs::read(path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(disk("read", path, &error)),
-        }
-    }
-
-    /// The whole bundle, if `capability` is the right one and nobody took it before.
-    fn take(&self, id: &Digest, capability: &Capability) -> Result<Option<Bundle>, StoreError> {
-        let path = self.path(id, "openings");
-        let Some(bytes) = self.read(&path)? else { return Ok(None) };
-        let damaged = || StoreError::Damaged { path: path.clone() };
-        let (digest, bundle) = bytes.split_at_checked(65).ok_or_else(damaged)?;
-        let digest = std::str::from_utf8(digest).ok().and_then(|text| text.trim_end().parse::<Digest>().ok());
-        if !is_same(&digest.ok_or_else(damaged)?, &capability.digest()) {
-            return Ok(None);
-        }
-        let bundle = Bundle::parse(bundle).map_err(|_| damaged())?;
-        // Of two who come at once, one removes the file, and only that one gets what was in it.
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(Some(bundle)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(disk("remove", &path, &error)),
-        }
-    }
-}
-
-impl ReceiptStore for Folder {
-    fn put(&self, id: Digest, filed: Filed) -> Result<(), StoreError> {
-        let whole = format!("{}\n{}", filed.capability, filed.bundle.to_json());
-        self.write(&self.path(&id, "openings"), whole.as_bytes())?;
-        self.write(&self.path(&id, "receipt.json"), filed.bundle.redact().to_json().as_bytes())
-    }
-
-    fn fetch(&self, id: &Digest, capability: Option<&Capability>) -> Result<Option<Bundle>, StoreError> {
-        if let Some(capability) = capability
-            && let Some(whole) = self.take(id, capability)?
-        {
-            return Ok(Some(whole));
-        }
-        let path = self.path(id, "receipt.json");
-        let Some(bytes) = self.read(&path)? else { return Ok(None) };
-        Bundle::parse(&bytes).map(Some).map_err(|_| StoreError::Damaged { path })
-    }
-
-    fn blocks(&self) -> bool {
-        true
-    }
-}
-
-fn disk(action: &'static str, path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Disk { action, path: path.to_owned(), kind: error.kind() }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{builder, get, json_response, node, over, post, provider, send, serve, sse_response, upstream};
 use hallmark_gateway::providers::Patience;
-use hallmark_gateway::{ApiKey, Folder, Limits, Quota, json};
+use hallmark_gateway::{ApiKey, Folder, Keep, Limits, Quota, json};
 use hallmark_receipt::stream::{Reader, StreamError};
 use hallmark_receipt::{Bundle, Digest, Receipt, Tensor};
 use serde_json::{Value, json};
@@ -288,7 +288,7 @@ async fn answers_in_progress_outlive_the_order_to_stop() {
 async fn a_folder_keeps_receipts() {
     let folder = tempfile::tempdir().unwrap();
     let start = || async {
-        let store = Arc::new(Folder::open(folder.path().join("r")).unwrap());
+        let store = Arc::new(Folder::open(folder.path().join("r"), Keep::default()).unwrap());
         let backend = provider("openai", &both().await, Patience::default());
         serve(builder().backend(backend).store(store).build().unwrap()).await
     };
@@ -321,7 +321,7 @@ async fn slow_and_silent_clients_are_let_go() {
     for text in [
         "",
         "POST /v1/chat/comp",
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
     ] {
         let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();

@@ -111,6 +111,8 @@ checks! {
     Word = "word", Output, "receipt.md §13.14", "that the node stands by the bare claim";
     /// The model, run again on the opened inputs, gives the opened outputs bit for bit.
     Replay = "replay", Output, "receipt.md §13.15", "that the model gives this output for this input";
+    /// Nobody could pick among answers by choosing what the tokens are drawn from.
+    Seed = "seed", Output, "receipt.md §13.15", "that the node did not pick among answers";
     /// It is settled.
     Settlement = "settlement", Settlement, "receipt.md §13.16", "that it was paid for or recorded";
 }
@@ -248,6 +250,20 @@ pub enum Why {
     /// The run has parameters that a plain re-run does not cover.
     #[error("the run has parameters that a re-run does not cover yet")]
     Parameters,
+    /// No re-run shows that the seed follows from the request.
+    #[error("by the node's word, {from} chose it")]
+    SeedByWord {
+        /// Who.
+        from: &'static str,
+    },
+    /// Half of the seed is a nonce of which the verifier does not know whose it is.
+    #[error(
+        "made of the request and its nonce; whether the nonce is the client's, only the client can tell (no request was named)"
+    )]
+    SeedOfNonce,
+    /// The node drew the seed.
+    #[error("the node chose it, so it could have picked among answers")]
+    SeedOfNode,
     /// The verifier could not run the model.
     #[error("the re-run could not be made: {0}")]
     Unavailable(String),

@@ -12,6 +12,7 @@ mod evidence;
 mod model;
 mod node;
 mod replay;
+mod seed;
 
 /// What the verifier knows.
 #[derive(Clone, Debug, Default)]
@@ -201,6 +202,7 @@ pub fn judge_parsed(
     checks.push(evidence::word(bundle, &receipt, certificate.as_ref()));
     let replay = replay::replay(bundle, &receipt, &checks, replayer);
     checks.push(replay);
+    checks.extend(seed::seed(&receipt, &checks));
     checks.push(Check::not_checked(CheckId::Hardware, Why::NoHardware));
     checks.push(Check::not_checked(CheckId::Settlement, Why::NotSettled));
     finish(Some(receipt), checks, policy)
@@ -225,6 +227,8 @@ fn decide(receipt: Option<&Receipt>, checks: &[Check], policy: &Policy) -> Decis
     required.dedup();
     // A claim without parents has nothing to check about them.
     required.retain(|id| *id != CheckId::Parents || checks.iter().any(|check| check.id == CheckId::Parents));
+    // Nor has one where nothing is drawn anything to check about a seed.
+    required.retain(|id| *id != CheckId::Seed || !seed::is_plain(&receipt.claim));
     let mut lacking: Vec<Lacking> =
         required.into_iter().filter(|id| !passed(*id)).map(Lacking::Required).collect();
     let mut basis = Vec::new();

@@ -13,7 +13,7 @@ use crate::console::table;
 use crate::fault::{Exit, Note};
 use crate::model::{self, Copy, Kind};
 use crate::shipped::{LANGUAGES, SHIPPED, Shipped, ShippedLanguage};
-use crate::tensor_io::{InputSpec, show_dims};
+use crate::tensor_io::InputSpec;
 
 /// Runs `model COMMAND`.
 pub fn run(app: &App, command: ModelCommand) -> Result<Exit> {
@@ -157,7 +157,7 @@ fn graph_about(copy: &Copy) -> Result<About> {
     }
     let list: Vec<String> = operators.iter().map(|(name, n)| format!("{n} {name}")).collect();
     rows.push(vec!["operators".to_owned(), list.join(", ")]);
-    let specs = |specs: &[InputSpec]| specs.iter().map(spec_json).collect::<Vec<Value>>().into();
+    let specs = |specs: &[InputSpec]| specs.iter().map(InputSpec::to_json).collect::<Vec<Value>>().into();
     let members =
         vec![("inputs", specs(&inputs)), ("outputs", specs(&outputs)), ("operators", json!(operators))];
     Ok((members, rows))
@@ -183,14 +183,6 @@ fn decoder_about(model: &DecoderModel) -> About {
         decoder[name] = n.into();
     }
     (vec![("decoder", decoder)], rows)
-}
-
-fn spec_json(spec: &InputSpec) -> Value {
-    json!({
-        "name": spec.name,
-        "dtype": spec.dtype.map(|dtype| dtype.name()),
-        "shape": show_dims(spec.shape.as_deref()),
-    })
 }
 
 fn sizes(copy: &Copy) -> Value {

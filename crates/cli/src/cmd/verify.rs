@@ -24,7 +24,7 @@ use crate::time;
 pub fn run(app: &App, args: &Verify) -> Result<Exit> {
     let policy = policy(args.policy.as_deref().unwrap_or(&app.config.policy.value))?;
     let copy = args.model.as_deref().map(|text| model::resolve(&app.home, text)).transpose()?;
-    let context = context(app, args, copy.as_ref())?;
+    let context = context(app, &args.trust, copy.as_ref())?;
     let replayer = Copies::new(app, copy.as_ref());
     let mut exit = Exit::Accepted;
     let mut results = Vec::new();
@@ -66,7 +66,7 @@ pub fn run(app: &App, args: &Verify) -> Result<Exit> {
 }
 
 /// A built-in policy, or the one in a TOML file.
-fn policy(name: &str) -> Result<Policy> {
+pub fn policy(name: &str) -> Result<Policy> {
     if let Some(policy) = Policy::named(name) {
         return Ok(policy);
     }
@@ -80,10 +80,10 @@ fn policy(name: &str) -> Result<Policy> {
     Policy::parse(&text).with_context(|| Note::usage(format!("the policy {name} is not understood")))
 }
 
-/// What this verifier knows: the time, its pins and revocations, and what the command line names.
-fn context(app: &App, args: &Verify, copy: Option<&Copy>) -> Result<Context> {
+/// What this verifier knows: the time, its pins and revocations, and what the command line names: identities to trust, a model.
+pub fn context(app: &App, trust: &[String], copy: Option<&Copy>) -> Result<Context> {
     let known = keys::pins(&app.home)?.into_iter().map(|pin| pin.key.id()).collect();
-    let named = args.trust.iter().map(|text| trusted(text)).collect::<Result<_>>()?;
+    let named = trust.iter().map(|text| trusted(text)).collect::<Result<_>>()?;
     let revocations: Vec<_> =
         keys::revocations(&app.home)?.into_iter().map(|(_, revocation)| revocation).collect();
     Ok(Context {

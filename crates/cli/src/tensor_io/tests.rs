@@ -1,5 +1,7 @@
 use half::{bf16, f16};
-use hallmark_receipt::Data;
+use hallmark_gateway::tensors;
+use hallmark_model::graph::Dim;
+use hallmark_receipt::{DType, Data};
 use proptest::prelude::*;
 
 use super::*;
@@ -13,12 +15,12 @@ fn open(dtype: DType) -> [InputSpec; 1] {
 }
 
 fn json(text: &str, specs: &[InputSpec]) -> Result<Vec<(String, Tensor)>, InputError> {
-    read_inputs(text.as_bytes(), specs, &Limits::default())
+    tensors::read(text.as_bytes(), specs, Limits::default().json)
 }
 
 fn json_error(text: &str, dtype: DType) -> JsonError {
     match json(text, &open(dtype)) {
-        Err(InputError::Json(error)) => error,
+        Err(InputError::Json(error) | InputError::Value { source: error, .. }) => error,
         other => panic!("expected a JSON error, got {other:?}"),
     }
 }
@@ -154,11 +156,8 @@ fn json_errors_have_their_own_name() {
     assert_eq!(object(r#""shape": [-1], "dtype": "float32""#), E::Shape);
     let huge = object(r#""shape": [1099511627776], "dtype": "float32""#);
     assert_eq!(huge, E::Length { shape: vec![1 << 40], got: 1 });
-    let small = Limits { json: 4, ..Limits::default() };
-    assert_eq!(
-        read_inputs(b"[1, 2]", &open(f32_), &small),
-        Err(InputError::Json(E::TooLarge { got: 6, limit: 4 }))
-    );
+    let small = tensors::read(b"[1, 2]", &open(f32_), 4);
+    assert_eq!(small, Err(InputError::Json(E::TooLarge { got: 6, limit: 4 })));
 }
 
 trait AddClose {
@@ -200,7 +199,10 @@ fn binding_checks_names_types_and_shapes() {
 
     let npz = |tensor: Tensor| {
         let file = npz::write(&[("x".to_owned(), tensor)]).unwrap();
-        read_inputs(&file, &open(DType::F32), &Limits::default())
+        match read_inputs(&file, &open(DType::F32), &Limits::default()) {
+            Err(FileError::Input(error)) => Err(error),
+            other => Ok(other.unwrap()),
+        }
     };
     assert_eq!(npz(Tensor::vector(vec![1_i64 << 24])).unwrap()[0].1, Tensor::vector(vec![16_777_216_f32]));
     assert_eq!(npz(Tensor::vector(vec![0.5_f64])).unwrap()[0].1, Tensor::vector(vec![0.5_f32]));
@@ -269,7 +271,7 @@ fn npz_bombs_are_refused() {
     };
     let specs = open(DType::U8);
     let read = |bytes: &[u8], limits: &Limits| match read_inputs(bytes, &specs, limits) {
-        Err(InputError::Npz(error)) => Some(error),
+        Err(FileError::Npz(error)) => Some(error),
         Err(other) => panic!("{other:?}"),
         Ok(_) => None,
     };

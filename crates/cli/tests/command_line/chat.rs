@@ -66,7 +66,7 @@ fn a_gateway_serves_the_shipped_model_and_stays_on_this_machine() {
         json!({"model": "tiny-chat", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]});
     let body = body.to_string();
     let mut stream = TcpStream::connect(&address).unwrap();
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json";
     write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

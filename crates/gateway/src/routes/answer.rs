@@ -8,12 +8,12 @@ use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use futures_util::StreamExt as _;
-use hallmark_receipt::{Digest, Nonce};
+use hallmark_receipt::Digest;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{CAPABILITY, NONCE, RECEIPT, REQUEST_ID, header, read_body, refusal, respond, streaming};
+use super::{CAPABILITY, RECEIPT, REQUEST_ID, nonce, read_body, refusal, respond, streaming};
 use crate::backend::{Answer, BackendError, ModelCard, Origin};
 use crate::chat::Completed;
 use crate::dialect::{Dialect, Head, Kind};
@@ -33,12 +33,7 @@ pub async fn answer(Shared(state): Shared<Arc<State>>, kind: Kind, request: Requ
         Err(error) => Err(error),
     };
     result.unwrap_or_else(|error| {
-        let count = if error.status().is_client_error() {
-            &state.metrics.refused_total
-        } else {
-            &state.metrics.failed_total
-        };
-        count.fetch_add(1, Relaxed);
+        state.metrics.refused(error.status());
         // The error's text may hold a provider's words about the request; its status does not.
         tracing::debug!(status = error.status().as_u16(), "refused");
         refusal(&error, kind.error())
@@ -77,12 +72,7 @@ async fn start(
 ) -> Result<(Work, Answer, bool), ApiError> {
     let client = state.door.enter(headers)?;
     client.admit(state.host.now())?;
-    let nonce = match header(headers, &NONCE) {
-        None => None,
-        Some(text) => Some(text.parse::<Nonce>().map_err(|_| {
-            ApiError::invalid(NONCE.as_str(), "the header x-hallmark-nonce takes 64 hexadecimal digits")
-        })?),
-    };
+    let nonce = nonce(headers)?;
     let body = read_body(state, body).await?;
     let request = kind.parse(&body)?;
     let (card, backend) = state.model(&request.model)?;

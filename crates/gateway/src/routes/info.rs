@@ -22,7 +22,7 @@ pub async fn health() -> Response {
 
 /// Answers can be given: there is a model, and the receipt key's certificate is in force.
 pub async fn ready(Shared(state): Shared<Arc<State>>) -> Response {
-    let why = if state.catalog.is_empty() {
+    let why = if state.catalog.is_empty() && state.graphs.is_empty() {
         "no model"
     } else if !state.notary.is_ready() {
         "the receipt key's certificate is not in force"
@@ -36,7 +36,8 @@ pub async fn models(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Re
     if let Err(error) = state.door.enter(&headers) {
         return refusal(&error, ApiError::openai);
     }
-    let data: Value = state.catalog.values().map(|(card, _)| describe(card)).collect();
+    let language = state.catalog.values().map(|(card, _)| describe(card));
+    let data: Value = language.chain(state.graphs.values().map(|graph| graph.describe(false))).collect();
     respond(StatusCode::OK, &json!({"object": "list", "data": data}))
 }
 
@@ -45,9 +46,12 @@ pub async fn model(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let found = state.door.enter(&headers).and_then(|_| state.model(&name));
+    let found = state.door.enter(&headers).and_then(|_| match state.graphs.get(&name) {
+        Some(graph) => Ok(graph.describe(true)),
+        None => state.model(&name).map(|(card, _)| describe(card)),
+    });
     match found {
-        Ok((card, _)) => respond(StatusCode::OK, &describe(card)),
+        Ok(entry) => respond(StatusCode::OK, &entry),
         Err(error) => refusal(&error, ApiError::openai),
     }
 }
@@ -62,7 +66,7 @@ fn describe(card: &ModelCard) -> Value {
         json!({"asset": price.asset, "input": price.input, "output": price.output, "per_tokens": 1_000_000})
     });
     json!({"id": card.name, "object": "model", "created": 0, "owned_by": card.owner,
-           "hallmark": {"model": hallmark, "price": price}})
+           "hallmark": {"kind": "language", "model": hallmark, "price": price}})
 }
 
 /// OpenGradient's signing key.

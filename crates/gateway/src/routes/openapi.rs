@@ -17,6 +17,16 @@ pub const ADDRESSES: &[(&str, &str, &str)] = &[
     ),
     ("post", "/v1/messages", "An answer in Anthropic's messages format"),
     ("post", "/v1/embeddings", "Vectors for texts, in OpenAI's format"),
+    (
+        "post",
+        "/v1/infer",
+        "A run of an ONNX model: {\"model\": NAME, \"inputs\": {NAME: tensor}}, a tensor as {dtype, shape, data} or nested lists",
+    ),
+    (
+        "post",
+        "/v1/verdicts",
+        "The node's verdict on a bundle (*.receipt.json), in the form of `hallmark verify --json`; its word, not yours",
+    ),
     ("get", "/v1/models", "The models, what receipts say of them, and their prices"),
     ("get", "/v1/models/{name}", "One model"),
     ("get", "/v1/receipts/{id}", "A receipt; with the requester's capability its openings too, once"),
@@ -74,7 +84,7 @@ fn parameters(path: &str) -> Vec<Value> {
     let header = |name: &str, what: &str| json!({"name": name, "in": "header", "required": false, "description": what, "schema": text});
     match path {
         "/v1/receipts/{id}" => out.push(header("x-hallmark-capability", "From the answer's header")),
-        "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/messages" => {
+        "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/messages" | "/v1/infer" => {
             out.push(header(
                 "x-hallmark-nonce",
                 "The requester's own nonce for the claim: 64 hexadecimal digits",

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::convert::{Num, Number, empty};
-use super::{InputError, InputSpec, Limits, MAX_RANK};
+use super::{InputError, InputSpec, MAX_RANK};
 
 /// Why a text is not a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,39 +124,43 @@ pub enum JsonError {
     Tensor(#[from] TensorError),
 }
 
-/// Reads the inputs that `specs` ask for.
+/// Reads the inputs that `specs` ask for from at most `limit` bytes.
 pub fn read_inputs(
     bytes: &[u8],
     specs: &[InputSpec],
-    limits: &Limits,
+    limit: u64,
 ) -> Result<Vec<(String, Tensor)>, InputError> {
-    if bytes.len() as u64 > limits.json {
-        let got = bytes.len() as u64;
-        return Err(InputError::Json(JsonError::TooLarge { got, limit: limits.json }));
+    let got = bytes.len() as u64;
+    if got > limit {
+        return Err(InputError::Json(JsonError::TooLarge { got, limit }));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| InputError::Json(JsonError::NotUtf8))?;
     let raw: &RawValue =
         serde_json::from_str(text).map_err(|error| InputError::Json(syntax(text, &error)))?;
+    let value = |spec: &InputSpec, read: Result<Tensor, JsonError>| match read {
+        Ok(tensor) => Ok((spec.name.clone(), tensor)),
+        Err(source) => Err(InputError::Value { name: spec.name.clone(), spec: spec.to_string(), source }),
+    };
     let Some(fields) = object(raw).map_err(InputError::Json)? else {
         let spec = super::only_input(specs)?;
-        return Ok(vec![(spec.name.clone(), nested(raw, spec.dtype).map_err(InputError::Json)?)]);
+        return Ok(vec![value(spec, nested(raw, spec.dtype))?]);
     };
     let is_tensor = fields.iter().any(|(key, _)| key == "data");
     if let ([spec], true) = (specs, is_tensor)
         && spec.name != "data"
     {
-        return Ok(vec![(spec.name.clone(), tensor_object(&fields).map_err(InputError::Json)?)]);
+        return Ok(vec![value(spec, tensor_object(&fields))?]);
     }
     let mut found = Vec::with_capacity(fields.len());
     for (name, raw) in fields {
         let Some(spec) = specs.iter().find(|spec| spec.name == name) else {
             return Err(InputError::Unknown { name, expected: super::names(specs) });
         };
-        let value = match object(raw).map_err(InputError::Json)? {
+        let read = object(raw).and_then(|fields| match fields {
             Some(fields) => tensor_object(&fields),
             None => nested(raw, spec.dtype),
-        };
-        found.push((name, value.map_err(InputError::Json)?));
+        });
+        found.push(value(spec, read)?);
     }
     Ok(found)
 }
