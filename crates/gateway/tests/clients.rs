@@ -1,5 +1,5 @@
-//! Published clients, unmodified, against a node over a local provider: `HALLMARK_CLIENTS` is the path of a Python with
-//! `scripts/requirements/clients.txt`, `HALLMARK_NODE_MODULES` a folder with npm's `openai`. Without them the tests say so and pass.
+//! Published clients, unmodified, against a node over a local provider: `HALLMARK_CLIENTS` is the folder of their environments that
+//! `./x test` makes, one a client. Without it the tests say so and pass.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod common;
@@ -79,23 +79,24 @@ async fn node(tee: bool) -> Server {
     serve(builder.build().unwrap()).await
 }
 
-/// Runs a script of `tests/clients` against the node.
-async fn run(variable: &str, interpreter: Option<&str>, script: &str, tee: bool) {
-    let Ok(value) = std::env::var(variable) else {
-        println!("skipped: {script}: {variable} not set");
+/// Runs a script of `tests/clients` in the environment called `client` against the node.
+async fn run(client: &str, script: &str, tee: bool) {
+    let Ok(folder) = std::env::var("HALLMARK_CLIENTS") else {
+        println!("skipped: {script}: HALLMARK_CLIENTS is not set");
         return;
     };
+    let folder = format!("{folder}/{client}");
+    let program = if script.ends_with(".py") { format!("{folder}/bin/python") } else { "node".to_owned() };
     let server = node(tee).await;
     let path = format!("{}/tests/clients/{script}", env!("CARGO_MANIFEST_DIR"));
     let url = server.url.clone();
-    let program = interpreter.map_or_else(|| value.clone(), str::to_owned);
     let child = tokio::task::spawn_blocking(move || {
         std::process::Command::new(program)
             .arg(path)
             .env("HALLMARK_URL", url)
             .env("HALLMARK_NODE", common::node().to_string())
             .env("NO_PROXY", "*")
-            .env("HALLMARK_MODULES", value)
+            .env("HALLMARK_MODULES", format!("{folder}/node_modules"))
             .stdin(Stdio::null())
             .output()
             .unwrap()
@@ -107,29 +108,27 @@ async fn run(variable: &str, interpreter: Option<&str>, script: &str, tee: bool)
     server.stop().await;
 }
 
-const PYTHON: &str = "HALLMARK_CLIENTS";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn opengradient_verifies_answers() {
-    run(PYTHON, None, "opengradient_client.py", true).await;
+    run("opengradient", "opengradient_client.py", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_from_pypi() {
-    run(PYTHON, None, "openai_client.py", false).await;
+    run("openai", "openai_client.py", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anthropic_from_pypi() {
-    run(PYTHON, None, "anthropic_client.py", false).await;
+    run("anthropic", "anthropic_client.py", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn langchain_from_pypi() {
-    run(PYTHON, None, "langchain_client.py", false).await;
+    run("langchain", "langchain_client.py", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_from_npm() {
-    run("HALLMARK_NODE_MODULES", Some("node"), "openai_client.mjs", false).await;
+    run("npm", "openai_client.mjs", false).await;
 }
