@@ -2,6 +2,7 @@
 //!
 //! A decoder has a thread of its own. Requests join and leave it between steps; an answer that nobody reads any more is dropped.
 
+pub mod embedding;
 mod language;
 mod replay;
 mod run;
@@ -13,17 +14,19 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
 use hallmark_engine::decoder::{Decoder, DecoderError, Event, Options, SequenceId, Weights};
+use hallmark_engine::encoder::EncoderError;
 use hallmark_model::llm::sampling::Seed;
 use hallmark_model::llm::{DecoderModel, LlmError};
 use hallmark_model::manifest::NUMERIC_VERSION;
-use hallmark_receipt::Model;
 use hallmark_receipt::json::{Object, Value, object};
+use hallmark_receipt::{Digest, Model};
 use tokio::sync::{mpsc as pieces, oneshot};
 
 use crate::backend::{Answer, Backend, BackendError, ModelCard, Origin, Replay};
 use crate::chat::{ChatRequest, Delta};
 use run::Run;
 
+pub use embedding::Embedder;
 pub use language::{Language, LanguageError, Plan};
 pub use replay::replay;
 
@@ -50,6 +53,9 @@ pub enum LocalError {
     /// The options.
     #[error(transparent)]
     Decoder(#[from] DecoderError),
+    /// The options of an encoder.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
     /// No thread.
     #[error("the system gives no thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -89,12 +95,7 @@ impl Local {
         std::thread::Builder::new()
             .name("hallmark-decoder".to_owned())
             .spawn(move || work(&language, decoder, &queue))?;
-        let card = ModelCard {
-            name: name.to_owned(),
-            owner: "hallmark".to_owned(),
-            model: Model::Id(self.model.id()),
-            price: None,
-        };
+        let card = card(name, self.model.id());
         Ok(Serving { local: self, card, starts })
     }
 
@@ -107,6 +108,10 @@ impl Local {
             ..Replay::default()
         }
     }
+}
+
+fn card(name: &str, id: Digest) -> ModelCard {
+    ModelCard { name: name.to_owned(), owner: "hallmark".to_owned(), model: Model::Id(id), price: None }
 }
 
 /// A claim's parameters.

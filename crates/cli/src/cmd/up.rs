@@ -13,6 +13,7 @@ use crate::args::Up;
 use crate::console;
 use crate::disk;
 use crate::fault::{Exit, Note};
+use crate::language::Text;
 use crate::model::{self, Kind};
 use crate::shipped::LANGUAGES;
 use crate::{keys, language, time};
@@ -34,11 +35,18 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
     let store = Folder::open(app.home.root().join("gateway")).context("receipts cannot be kept")?;
     let mut builder = Gateway::builder(NETWORK, key.certificate, Arc::new(key.secret)).store(Arc::new(store));
     let options = language::options(app);
-    let mut names = Vec::new();
+    let (mut chats, mut embedders) = (Vec::new(), Vec::new());
     for (name, copy) in chosen(app, args)? {
-        let serving = language::open(app, &copy)?.serve(&name, &options)?;
-        builder = builder.backend(Arc::new(serving));
-        names.push(name);
+        builder = match language::text_model(app, &copy)? {
+            Text::Chat(local) => {
+                chats.push(name.clone());
+                builder.backend(Arc::new(local.serve(&name, &options)?))
+            }
+            Text::Embedding(embedder) => {
+                embedders.push(name.clone());
+                builder.backend(Arc::new(embedder.serve(&name)))
+            }
+        };
     }
     if let Some(path) = &args.providers {
         let text =
@@ -53,7 +61,8 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
     runtime()?.block_on(async {
         let listener = tokio::net::TcpListener::bind(args.listen).await;
         let listener = listener.with_context(|| format!("{} cannot be listened on", args.listen))?;
-        banner(&listener.local_addr()?.to_string(), names.first().map_or("MODEL", String::as_str));
+        let address = listener.local_addr()?.to_string();
+        banner(&address, chats.first().map(String::as_str), embedders.first().map(String::as_str));
         gateway.serve(listener, stopped()).await.context("the gateway ended")
     })?;
     Ok(Exit::Accepted)
@@ -70,7 +79,7 @@ fn chosen(app: &App, args: &Up) -> Result<Vec<(String, model::Copy)>> {
     }
     for (name, id) in app.home.names()? {
         let copy = model::Copy::from_home(&app.home, &id)?;
-        if matches!(copy.kind, Kind::Decoder(_)) {
+        if !matches!(copy.kind, Kind::Graph(_)) {
             chosen.push((name, copy));
         }
     }
@@ -83,20 +92,28 @@ async fn stopped() {
     console::note("stopping: running answers may finish");
 }
 
-fn banner(address: &str, model: &str) {
-    for line in [
-        format!("listening on http://{address}/v1"),
-        String::new(),
-        format!(
-            "  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'"
-        ),
-        String::new(),
-        "  from openai import OpenAI".to_owned(),
-        format!("  client = OpenAI(base_url=\"http://{address}/v1\", api_key=\"none\")"),
-        format!(
-            "  client.chat.completions.create(model=\"{model}\", messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}])"
-        ),
-    ] {
+fn banner(address: &str, chat: Option<&str>, embedder: Option<&str>) {
+    let curl = |path: &str, body: String| {
+        format!("  curl http://{address}/v1/{path} -H 'content-type: application/json' \\\n    -d '{body}'")
+    };
+    let mut lines = vec![format!("listening on http://{address}/v1")];
+    if let Some(model) = embedder {
+        let body = format!("{{\"model\": \"{model}\", \"input\": \"Hello\"}}");
+        lines.extend([String::new(), curl("embeddings", body)]);
+    }
+    if let Some(model) = chat.or(embedder.is_none().then_some("MODEL")) {
+        let messages = "[{\"role\": \"user\", \"content\": \"Hello\"}]";
+        let body = format!("{{\"model\": \"{model}\", \"messages\": {messages}}}");
+        lines.extend([
+            String::new(),
+            curl("chat/completions", body),
+            String::new(),
+            "  from openai import OpenAI".to_owned(),
+            format!("  client = OpenAI(base_url=\"http://{address}/v1\", api_key=\"none\")"),
+            format!("  client.chat.completions.create(model=\"{model}\", messages={messages})"),
+        ]);
+    }
+    for line in lines {
         console::note(&line);
     }
 }
