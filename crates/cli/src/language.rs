@@ -30,7 +30,7 @@ pub fn open(app: &App, copy: &Copy) -> Result<Local> {
     match text_model(app, copy)? {
         Text::Chat(local) => Ok(local),
         Text::Embedding(_) => Err(Note::usage("this model embeds texts, it does not chat")
-            .hint("serve it: hallmark up MODEL, then POST /v1/embeddings")
+            .hint("serve it: hallmark up --model MODEL, then POST /v1/embeddings")
             .error()),
     }
 }

@@ -149,7 +149,7 @@ impl Copy {
                 .hint("talk to it: hallmark chat MODEL")
                 .error()),
             Kind::Encoder(_) => Err(Note::usage("this is an embedding model: it takes text, not tensors")
-                .hint("serve it: hallmark up MODEL, then POST /v1/embeddings")
+                .hint("serve it: hallmark up --model MODEL, then POST /v1/embeddings")
                 .error()),
         }
     }
