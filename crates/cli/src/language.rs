@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hallmark_engine::{EngineReplayer, LocalModel, decoder};
-use hallmark_gateway::local::{self, Local};
+use hallmark_gateway::local::{self, Embedder, Local};
 use hallmark_receipt::{Claim, Digest, Opening, Tensor};
 use hallmark_verdict::{ReplayError, Replayer};
 
@@ -25,14 +25,52 @@ pub fn options(app: &App) -> decoder::Options {
     }
 }
 
-/// A language model ready to run.
+/// A language model ready to chat.
 pub fn open(app: &App, copy: &Copy) -> Result<Local> {
-    let Kind::Decoder(model) = &copy.kind else {
-        return Err(Note::usage("this model takes tensors, not text")
+    match text_model(app, copy)? {
+        Text::Chat(local) => Ok(local),
+        Text::Embedding(_) => Err(Note::usage("this model embeds texts, it does not chat")
+            .hint("serve it: hallmark up --model MODEL, then POST /v1/embeddings")
+            .error()),
+    }
+}
+
+/// A model that takes text.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// It answers.
+    Chat(Local),
+    /// It embeds.
+    Embedding(Embedder),
+}
+
+/// A model that takes text, ready to run.
+pub fn text_model(app: &App, copy: &Copy) -> Result<Text> {
+    match &copy.kind {
+        Kind::Graph(_) => Err(Note::usage("this model takes tensors, not text")
             .hint("run it: hallmark infer MODEL")
-            .error());
-    };
-    Local::open(model.clone(), &copy.files, &options(app)).context("the model does not chat")
+            .error()),
+        Kind::Decoder(model) => Local::open(model.clone(), &copy.files, &options(app))
+            .map(Text::Chat)
+            .context("the model does not chat"),
+        Kind::Encoder(model) => Embedder::open(model.clone(), &copy.files, &options(app))
+            .map(Text::Embedding)
+            .context("the model does not embed"),
+    }
+}
+
+impl Text {
+    fn replay(
+        &self,
+        app: &App,
+        inputs: &[Opening],
+        claim: &Claim,
+    ) -> Result<Vec<(String, Tensor)>, ReplayError> {
+        match self {
+            Self::Chat(local) => local::replay(local, inputs, claim, &options(app)),
+            Self::Embedding(embedder) => embedder.replay(inputs, claim),
+        }
+    }
 }
 
 /// Re-runs receipts on this machine's own copies of models.
@@ -41,7 +79,7 @@ pub struct Copies<'a> {
     /// The copy that the command line names; then no other counts.
     named: Option<&'a Copy>,
     /// The language model of the last re-run: packing weights takes longer than a short answer.
-    last: RefCell<Option<(Digest, Arc<Local>)>>,
+    last: RefCell<Option<(Digest, Text)>>,
 }
 
 impl<'a> Copies<'a> {
@@ -53,7 +91,7 @@ impl<'a> Copies<'a> {
     /// With the named copy opened already.
     #[must_use]
     pub fn opened(self, id: Digest, local: Local) -> Self {
-        Self { last: RefCell::new(Some((id, Arc::new(local)))), ..self }
+        Self { last: RefCell::new(Some((id, Text::Chat(local)))), ..self }
     }
 
     fn find(&self, id: &Digest) -> Result<Option<Cow<'a, Copy>>, ReplayError> {
@@ -63,8 +101,8 @@ impl<'a> Copies<'a> {
         }
     }
 
-    fn last(&self, id: &Digest) -> Option<Arc<Local>> {
-        self.last.borrow().as_ref().filter(|(last, _)| last == id).map(|(_, local)| Arc::clone(local))
+    fn last(&self, id: &Digest) -> Option<Text> {
+        self.last.borrow().as_ref().filter(|(last, _)| last == id).map(|(_, text)| text.clone())
     }
 }
 
@@ -79,8 +117,8 @@ impl Replayer for Copies<'_> {
         inputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
-        if let Some(local) = self.last(id) {
-            return local::replay(&local, inputs, claim, &options(self.app));
+        if let Some(text) = self.last(id) {
+            return text.replay(self.app, inputs, claim);
         }
         let copy = self.find(id)?.ok_or(ReplayError::ModelAbsent(*id))?;
         match &copy.kind {
@@ -92,10 +130,10 @@ impl Replayer for Copies<'_> {
                 let lookup = |_: &Digest| Ok(Some(local.clone()));
                 EngineReplayer::new(lookup, infer::options(self.app)).replay(id, inputs, claim)
             }
-            Kind::Decoder(_) => {
-                let local = Arc::new(open(self.app, &copy).map_err(unavailable)?);
-                *self.last.borrow_mut() = Some((*id, Arc::clone(&local)));
-                local::replay(&local, inputs, claim, &options(self.app))
+            Kind::Decoder(_) | Kind::Encoder(_) => {
+                let text = text_model(self.app, &copy).map_err(unavailable)?;
+                *self.last.borrow_mut() = Some((*id, text.clone()));
+                text.replay(self.app, inputs, claim)
             }
         }
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hallmark_model::graph::Graph;
-use hallmark_model::llm::{DecoderModel, belongs};
+use hallmark_model::llm::encoder::is_encoder;
+use hallmark_model::llm::{Architecture, DecoderModel, Encoder, EncoderModel, Network, belongs};
 use hallmark_model::manifest::{MODEL_FILE, Manifest, Model};
 use hallmark_model::onnx::{ExternalData, ExternalDataError, Limits, NoExternalData};
 use hallmark_receipt::Digest;
@@ -23,6 +24,8 @@ const GGUF_FILE: &str = "model.gguf";
 /// The most bytes of one model file.
 pub const MAX_FILE: u64 = 1 << 31;
 
+/// The folder inside an embedding model's.
+const POOLING: &str = "1_Pooling";
 /// The most files in a language model's folder.
 const MAX_FOLDER: usize = 4096;
 
@@ -44,6 +47,8 @@ pub enum Kind {
     Graph(Model),
     /// Tokens from tokens: a decoder-only language model.
     Decoder(DecoderModel),
+    /// A vector from tokens: an embedding model.
+    Encoder(EncoderModel),
 }
 
 impl Copy {
@@ -54,15 +59,23 @@ impl Copy {
     }
 
     /// A language model from its files.
-    pub fn from_files(files: BTreeMap<String, Vec<u8>>) -> Result<Self> {
-        let names: Vec<String> = files.keys().cloned().collect();
-        Ok(Self { kind: Kind::Decoder(DecoderModel::load(&names, &files)?), files, shipped: None })
+    pub fn from_files(mut files: BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        let encoder = is_encoder(&names(&files), &files);
+        // What lies there for a model of the other kind is no part of this one.
+        files.retain(|name, _| if encoder { Encoder::belongs(name) } else { Architecture::belongs(name) });
+        let names = names(&files);
+        let kind = if encoder {
+            Kind::Encoder(EncoderModel::load(&names, &files)?)
+        } else {
+            Kind::Decoder(DecoderModel::load(&names, &files)?)
+        };
+        Ok(Self { kind, files, shipped: None })
     }
 
     /// A model on disk: an ONNX file with external data in its folder, a `.gguf` file, or a folder of a language model.
     pub fn from_path(path: &Path) -> Result<Self> {
         if path.is_dir() {
-            return Self::from_files(decoder_files(path)?)
+            return Self::from_files(language_files(path)?)
                 .with_context(|| format!("{} is refused", path.display()));
         }
         if path.extension().is_some_and(|extension| extension == "gguf") {
@@ -86,11 +99,15 @@ impl Copy {
             return Err(damaged("its manifest has another id").into());
         }
         let files = root.join("files");
-        if manifest.decoder.is_some() {
-            let files = decoder_files(&files)?;
-            let model = DecoderModel::open(&manifest, &files);
-            let model = model.context(damaged("its files are not those of its manifest"))?;
-            return Ok(Self { kind: Kind::Decoder(model), files, shipped: None });
+        if manifest.decoder.is_some() || manifest.encoder.is_some() {
+            let files = language_files(&files)?;
+            let kind = if manifest.decoder.is_some() {
+                DecoderModel::open(&manifest, &files).map(Kind::Decoder)
+            } else {
+                EncoderModel::open(&manifest, &files).map(Kind::Encoder)
+            };
+            let kind = kind.context(damaged("its files are not those of its manifest"))?;
+            return Ok(Self { kind, files, shipped: None });
         }
         let onnx = disk::read(&files.join(MODEL_FILE), MAX_FILE)?;
         let folder = Folder::new(&files);
@@ -111,6 +128,7 @@ impl Copy {
         match &self.kind {
             Kind::Graph(model) => model.id(),
             Kind::Decoder(model) => model.id(),
+            Kind::Encoder(model) => model.id(),
         }
     }
 
@@ -119,6 +137,7 @@ impl Copy {
         match &self.kind {
             Kind::Graph(model) => model.manifest(),
             Kind::Decoder(model) => model.manifest(),
+            Kind::Encoder(model) => model.manifest(),
         }
     }
 
@@ -129,6 +148,9 @@ impl Copy {
             Kind::Decoder(_) => Err(Note::usage("this is a language model: it takes text, not tensors")
                 .hint("talk to it: hallmark chat MODEL")
                 .error()),
+            Kind::Encoder(_) => Err(Note::usage("this is an embedding model: it takes text, not tensors")
+                .hint("serve it: hallmark up --model MODEL, then POST /v1/embeddings")
+                .error()),
         }
     }
 
@@ -137,6 +159,7 @@ impl Copy {
         match &self.kind {
             Kind::Graph(model) => model.skeleton().encode(),
             Kind::Decoder(model) => model.skeleton().to_json().into_bytes(),
+            Kind::Encoder(model) => model.skeleton().to_json().into_bytes(),
         }
     }
 
@@ -151,15 +174,30 @@ impl Copy {
     }
 }
 
-/// The files in `folder` that belong to a language model (`model.md` §7.1); others are not looked at.
-fn decoder_files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+fn names(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    files.keys().cloned().collect()
+}
+
+/// The files in `folder`, and one level below, that belong to a language model (`model.md` §7.1, §7.5); others are not looked at.
+fn language_files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let read = |source| DiskError::new("read", folder, source);
     let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).map_err(read)?.take(MAX_FOLDER) {
-        let name = entry.map_err(read)?.file_name();
-        if let Some(name) = name.to_str().filter(|name| belongs(name)) {
-            files.insert(name.to_owned(), disk::read(&folder.join(name), MAX_FILE)?);
+    let mut take = |folder: &Path, prefix: &str| {
+        for entry in std::fs::read_dir(folder).map_err(read)?.take(MAX_FOLDER) {
+            let name = entry.map_err(read)?.file_name();
+            let Some(name) = name.to_str().map(|name| format!("{prefix}{name}")) else { continue };
+            if belongs(&name) {
+                let path = folder.join(name.strip_prefix(prefix).unwrap_or(&name));
+                files.insert(name, disk::read(&path, MAX_FILE)?);
+            }
         }
+        anyhow::Ok(())
+    };
+    take(folder, "")?;
+    // The one folder that embedding models have.
+    let pooling = folder.join(POOLING);
+    if pooling.is_dir() {
+        take(&pooling, &format!("{POOLING}/"))?;
     }
     Ok(files)
 }

@@ -21,6 +21,7 @@
 //! Compute only: no network, no files, no environment. The clock is read only where a time limit is set.
 
 pub mod decoder;
+pub mod encoder;
 mod error;
 pub mod isa;
 pub mod kernels;

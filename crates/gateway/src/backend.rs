@@ -104,15 +104,41 @@ pub struct Replay {
     pub numeric: Option<u32>,
 }
 
-/// Texts to embed.
+/// What to embed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EmbedRequest {
     /// The model's name.
     pub model: String,
     /// The texts; never empty.
-    pub input: Vec<String>,
+    pub input: EmbedInput,
     /// The wanted length of vectors, where the model can vary it.
     pub dimensions: Option<u64>,
+    /// Whether vectors are written as base64 of little-endian float32, not as numbers.
+    pub base64: bool,
+}
+
+/// Texts, as letters or as the model's own tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EmbedInput {
+    /// Texts.
+    Texts(Vec<String>),
+    /// The tokens of each text, the model's frame included.
+    Tokens(Vec<Vec<u32>>),
+}
+
+impl EmbedInput {
+    /// How many texts.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.len(),
+            Self::Tokens(texts) => texts.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Embedded texts.
@@ -122,6 +148,8 @@ pub struct Embeddings {
     pub vectors: Vec<Vec<f32>>,
     /// The counts.
     pub usage: Usage,
+    /// For a model of one's own: what lets anyone run it again.
+    pub replay: Option<Replay>,
 }
 
 /// Why there is no answer, or no more of one.

@@ -2,6 +2,7 @@
 //!
 //! A decoder has a thread of its own. Requests join and leave it between steps; an answer that nobody reads any more is dropped.
 
+pub mod embedding;
 mod language;
 mod replay;
 mod run;
@@ -13,6 +14,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
 use hallmark_engine::decoder::{Decoder, DecoderError, Event, Options, SequenceId, Weights};
+use hallmark_engine::encoder::EncoderError;
 use hallmark_model::llm::sampling::Seed;
 use hallmark_model::llm::{DecoderModel, LlmError};
 use hallmark_model::manifest::NUMERIC_VERSION;
@@ -25,6 +27,7 @@ use crate::backend::{Answer, Backend, BackendError, ModelCard, Origin, Replay};
 use crate::chat::{ChatRequest, Delta};
 use run::Run;
 
+pub use embedding::Embedder;
 pub use language::{Language, LanguageError, Plan};
 pub use replay::replay;
 
@@ -51,6 +54,9 @@ pub enum LocalError {
     /// The options.
     #[error(transparent)]
     Decoder(#[from] DecoderError),
+    /// The options of an encoder.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
     /// No thread.
     #[error("the system gives no thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -90,12 +96,7 @@ impl Local {
         std::thread::Builder::new()
             .name("hallmark-decoder".to_owned())
             .spawn(move || work(&language, decoder, &queue))?;
-        let card = ModelCard {
-            name: name.to_owned(),
-            owner: "hallmark".to_owned(),
-            model: Model::Id(self.model.id()),
-            price: None,
-        };
+        let card = card(name, self.model.id());
         Ok(Serving { local: self, card, starts, options: options.clone() })
     }
 
@@ -108,6 +109,10 @@ impl Local {
             ..Replay::default()
         }
     }
+}
+
+fn card(name: &str, id: Digest) -> ModelCard {
+    ModelCard { name: name.to_owned(), owner: "hallmark".to_owned(), model: Model::Id(id), price: None }
 }
 
 /// A claim's parameters.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod common;
+#[path = "local/embedding.rs"]
+mod embedding;
 
 use std::collections::BTreeMap;
 use std::path::Path;

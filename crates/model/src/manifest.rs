@@ -40,8 +40,10 @@ pub struct Manifest {
     pub weights: Digest,
     /// The version of the numeric specification that its outputs follow.
     pub numeric: u32,
-    /// What a decoder has beyond its weights; `None` for an ONNX model.
+    /// What a decoder has beyond its weights; `None` for anything else.
     pub decoder: Option<DecoderEntry>,
+    /// What an encoder has beyond its weights; `None` for anything else.
+    pub encoder: Option<EncoderEntry>,
 }
 
 /// What belongs to a decoder beyond its weights (`model.md` §7.4).
@@ -53,6 +55,13 @@ pub struct DecoderEntry {
     pub tokenizer: Option<Digest>,
     /// SHA-256 of the chat template's file, if there is one.
     pub template: Option<Digest>,
+}
+
+/// What belongs to an encoder beyond its weights (`model.md` §7.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncoderEntry {
+    /// SHA-256 of the tokenizer's file.
+    pub tokenizer: Digest,
 }
 
 /// A file of a model.
@@ -97,8 +106,8 @@ pub enum ModelError {
     GraphDigest { expected: Digest, got: Digest },
     #[error("the model's weights have root {got}, the manifest says {expected}")]
     WeightRoot { expected: Digest, got: Digest },
-    #[error("the manifest is a decoder's, not an ONNX model's")]
-    Decoder,
+    #[error("the manifest is a language model's, not an ONNX model's")]
+    Language,
     #[error("numeric specification {got} is not one that this build executes (it executes {supported})")]
     Numeric { supported: u32, got: u32 },
 }
@@ -116,6 +125,8 @@ pub enum ManifestError {
     FileOrder { name: String },
     #[error("no file is called `{MODEL_FILE}`")]
     NoModelFile,
+    #[error("it is a decoder's and an encoder's at once")]
+    TwoKinds,
     #[error("`{path}` has {got}, above {limit}")]
     TooLarge { path: String, got: u64, limit: u64 },
 }
@@ -150,13 +161,24 @@ impl Manifest {
         }
         let decoder =
             if fields.has("decoder") { Some(DecoderEntry::take(fields.fields("decoder")?)?) } else { None };
-        if decoder.is_none() && !files.iter().any(|file| file.name == MODEL_FILE) {
+        let encoder = if fields.has("encoder") {
+            let mut entry = fields.fields("encoder")?;
+            let tokenizer = entry.digest("tokenizer")?;
+            entry.finish()?;
+            Some(EncoderEntry { tokenizer })
+        } else {
+            None
+        };
+        if decoder.is_some() && encoder.is_some() {
+            return Err(ManifestError::TwoKinds);
+        }
+        if decoder.is_none() && encoder.is_none() && !files.iter().any(|file| file.name == MODEL_FILE) {
             return Err(ManifestError::NoModelFile);
         }
         let (graph, weights) = (fields.digest("graph")?, fields.digest("weights")?);
         let numeric = version(&mut fields, "numeric")?;
         fields.finish()?;
-        Ok(Self { files, graph, weights, numeric, decoder })
+        Ok(Self { files, graph, weights, numeric, decoder, encoder })
     }
 
     /// The manifest as JSON members.
@@ -179,6 +201,10 @@ impl Manifest {
         ]);
         if let Some(decoder) = &self.decoder {
             members.insert("decoder".to_owned(), Value::Object(decoder.to_object()));
+        }
+        if let Some(encoder) = &self.encoder {
+            let entry = object([("tokenizer", encoder.tokenizer.to_string().into())]);
+            members.insert("encoder".to_owned(), Value::Object(entry));
         }
         members
     }
@@ -269,7 +295,8 @@ impl Model {
         let skeleton = Skeleton::of(&imported.graph)?;
         let weights = Weights::of(&imported.graph).ok_or(ModelError::Weights)?;
         let (graph, root) = (skeleton.digest(), weights.root());
-        let manifest = Manifest { files, graph, weights: root, numeric: NUMERIC_VERSION, decoder: None };
+        let numeric = NUMERIC_VERSION;
+        let manifest = Manifest { files, graph, weights: root, numeric, decoder: None, encoder: None };
         let id = manifest.id();
         let graph = Arc::new(imported.graph);
         Ok(Self { manifest, id, graph, skeleton, weights: Arc::new(weights) })
@@ -282,8 +309,8 @@ impl Model {
         external: &dyn ExternalData,
         limits: &Limits,
     ) -> Result<Self, ModelError> {
-        if manifest.decoder.is_some() {
-            return Err(ModelError::Decoder);
+        if manifest.decoder.is_some() || manifest.encoder.is_some() {
+            return Err(ModelError::Language);
         }
         if manifest.numeric != NUMERIC_VERSION {
             return Err(ModelError::Numeric { supported: NUMERIC_VERSION, got: manifest.numeric });

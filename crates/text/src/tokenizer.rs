@@ -65,6 +65,14 @@ pub enum TokenizerError {
     /// The tokenizer cannot take the text.
     #[error("the tokenizer refuses the text: {0}")]
     Refused(String),
+    /// A text's frame alone is as long as a text may be.
+    #[error("{limit} tokens of a text are read, and its frame has {frame}")]
+    NoRoom {
+        /// Tokens that are read.
+        limit: usize,
+        /// Tokens of the frame.
+        frame: usize,
+    },
     /// An id that is not in the vocabulary.
     #[error("token id {id} is not in the vocabulary of {size}")]
     UnknownId {
@@ -139,6 +147,19 @@ impl Tokenizer {
             .collect();
         control.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.cmp(b)));
         Ok(Self { inner, blind: OnceLock::new(), scheme, vocabulary, control })
+    }
+
+    /// The same tokenizer, which reads `limit` tokens of a text, its own frame included, and leaves out the rest. As Hugging Face's
+    /// truncation.
+    pub fn truncated(mut self, limit: usize) -> Result<Self, TokenizerError> {
+        let frame = self.encode("", true)?.len();
+        if limit <= frame {
+            return Err(TokenizerError::NoRoom { limit, frame });
+        }
+        let truncation = tokenizers::TruncationParams { max_length: limit, ..Default::default() };
+        self.inner.with_truncation(Some(truncation)).map_err(|e| TokenizerError::Refused(short(e)))?;
+        self.blind = OnceLock::new();
+        Ok(self)
     }
 
     /// How many ids there are: one more than the largest. A model may have more rows than that.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use hallmark_model::llm::DecoderModel;
+use hallmark_model::llm::{DecoderModel, EncoderModel, Network};
 use serde_json::{Value, json};
 
 use super::App;
@@ -106,6 +106,7 @@ fn show(app: &App, which: &str) -> Result<()> {
     let (members, about) = match &copy.kind {
         Kind::Graph(_) => graph_about(&copy)?,
         Kind::Decoder(model) => decoder_about(model),
+        Kind::Encoder(model) => encoder_about(model),
     };
     let manifest: Value = serde_json::from_str(&copy.manifest().to_json())?;
     app.show(
@@ -165,8 +166,6 @@ fn graph_about(copy: &Copy) -> Result<About> {
 
 fn decoder_about(model: &DecoderModel) -> About {
     let a = model.skeleton().architecture();
-    let parameters: usize =
-        a.weights().iter().map(|(_, shape)| shape.iter().product::<usize>()).fold(0, usize::saturating_add);
     let facts = [
         ("layers", a.layers),
         ("hidden", a.hidden),
@@ -174,15 +173,39 @@ fn decoder_about(model: &DecoderModel) -> About {
         ("key_value_heads", a.kv_heads),
         ("vocabulary", a.vocabulary),
         ("context", a.context),
-        ("parameters", parameters),
+        ("parameters", parameters(a)),
     ];
-    let mut rows = vec![vec!["family".to_owned(), a.family.name().to_owned()]];
-    rows.extend(facts.map(|(name, n)| vec![name.replacen('_', "/", 1).replace('_', " "), n.to_string()]));
-    let mut decoder = json!({ "family": a.family.name() });
+    network_about("decoder", a.family.name(), &facts)
+}
+
+fn encoder_about(model: &EncoderModel) -> About {
+    let a = model.skeleton().architecture();
+    let facts = [
+        ("layers", a.layers),
+        ("dimensions", a.hidden),
+        ("heads", a.heads),
+        ("vocabulary", a.vocabulary),
+        ("tokens", a.tokens),
+        ("parameters", parameters(a)),
+    ];
+    network_about("encoder", "bert", &facts)
+}
+
+/// Elements of all weights.
+fn parameters<N: Network>(network: &N) -> usize {
+    let weights = network.weights();
+    weights.iter().map(|(_, shape)| shape.iter().product::<usize>()).fold(0, usize::saturating_add)
+}
+
+fn network_about(kind: &'static str, family: &str, facts: &[(&str, usize)]) -> About {
+    let mut rows = vec![vec!["family".to_owned(), family.to_owned()]];
+    let words = |name: &str| name.replacen('_', "/", 1).replace('_', " ");
+    rows.extend(facts.iter().map(|(name, n)| vec![words(name), n.to_string()]));
+    let mut about = json!({ "family": family });
     for (name, n) in facts {
-        decoder[name] = n.into();
+        about[*name] = (*n).into();
     }
-    (vec![("decoder", decoder)], rows)
+    (vec![(kind, about)], rows)
 }
 
 fn sizes(copy: &Copy) -> Value {

@@ -18,6 +18,7 @@ use crate::args::Up;
 use crate::console;
 use crate::disk::{self, Access, Disk};
 use crate::fault::{Exit, Note};
+use crate::language::Text;
 use crate::model::{self, Kind};
 use crate::shipped::{LANGUAGES, SHIPPED, Shipped};
 use crate::{keys, language, time};
@@ -50,24 +51,31 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
         .judge(judge)
         .hosts(args.host.clone());
     let has_keys = !clients.is_empty();
-    let (builder, chats) = models(app, args, builder.keys(clients))?;
+    let (builder, names) = models(app, args, builder.keys(clients))?;
     let gateway = providers(args, builder)?.build()?;
     runtime()?.block_on(async {
         let listener = tokio::net::TcpListener::bind(args.listen).await;
         let listener = listener.with_context(|| format!("{} cannot be listened on", args.listen))?;
-        banner(listener.local_addr()?, chats.first().map_or("MODEL", String::as_str), has_keys);
+        banner(listener.local_addr()?, &names, has_keys);
         gateway.serve(listener, stopped()).await.context("the gateway ended")
     })?;
     Ok(Exit::Accepted)
 }
 
-/// Adds the models of one's own; gives the names of those that chat.
-fn models(app: &App, args: &Up, mut builder: Builder) -> Result<(Builder, Vec<String>)> {
+/// The first model of each kind, for the banner.
+#[derive(Default)]
+struct Names {
+    chats: Option<String>,
+    embeds: Option<String>,
+}
+
+/// Adds the models of one's own.
+fn models(app: &App, args: &Up, mut builder: Builder) -> Result<(Builder, Names)> {
     let language_options = language::options(app);
     let mut graph_options = infer::options(app);
     // What runs at once shares the memory of a run.
     graph_options.memory_limit /= Limits::default().runs.max(1);
-    let mut chats = Vec::new();
+    let mut names = Names::default();
     for (name, copy) in chosen(app, args)? {
         let refused = || format!("model {name} cannot be served; --model names those that shall be");
         if let Kind::Graph(model) = &copy.kind {
@@ -76,11 +84,18 @@ fn models(app: &App, args: &Up, mut builder: Builder) -> Result<(Builder, Vec<St
             builder = builder.graph(graph.with_context(refused)?.about(about));
             continue;
         }
-        let serving = language::open(app, &copy).with_context(refused)?.serve(&name, &language_options)?;
-        builder = builder.backend(Arc::new(serving));
-        chats.push(name);
+        builder = match language::text_model(app, &copy).with_context(refused)? {
+            Text::Chat(local) => {
+                names.chats.get_or_insert_with(|| name.clone());
+                builder.backend(Arc::new(local.serve(&name, &language_options)?))
+            }
+            Text::Embedding(embedder) => {
+                names.embeds.get_or_insert_with(|| name.clone());
+                builder.backend(Arc::new(embedder.serve(&name)))
+            }
+        };
     }
-    Ok((builder, chats))
+    Ok((builder, names))
 }
 
 /// The models to serve: those named, or all, shipped and in the home.
@@ -183,7 +198,7 @@ async fn stopped() {
 }
 
 /// What to open, and what to paste.
-fn banner(address: SocketAddr, model: &str, has_keys: bool) {
+fn banner(address: SocketAddr, names: &Names, has_keys: bool) {
     // All addresses are no address to ask; this machine's name is.
     let host = if address.ip().is_unspecified() {
         format!("localhost:{}", address.port())
@@ -196,19 +211,28 @@ fn banner(address: SocketAddr, model: &str, has_keys: bool) {
         ("", "\"none\"")
     };
     let import = if has_keys { "import os; " } else { "" };
-    for line in [
-        format!("listening on http://{address}/v1"),
-        String::new(),
+    let curl = |path: &str, body: String| {
         format!(
-            "  curl http://{host}/v1/chat/completions -H 'content-type: application/json'{header} \\\n    -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'"
-        ),
-        String::new(),
-        format!("  {import}from openai import OpenAI"),
-        format!("  client = OpenAI(base_url=\"http://{host}/v1\", api_key={key})"),
-        format!(
-            "  client.chat.completions.create(model=\"{model}\", messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}])"
-        ),
-    ] {
+            "  curl http://{host}/v1/{path} -H 'content-type: application/json'{header} \\\n    -d '{body}'"
+        )
+    };
+    let mut lines = vec![format!("listening on http://{address}/v1")];
+    if let Some(model) = &names.embeds {
+        let body = format!("{{\"model\": \"{model}\", \"input\": \"Hello\"}}");
+        lines.extend([String::new(), curl("embeddings", body)]);
+    }
+    if let Some(model) = names.chats.as_deref().or(names.embeds.is_none().then_some("MODEL")) {
+        let messages = "[{\"role\": \"user\", \"content\": \"Hello\"}]";
+        lines.extend([
+            String::new(),
+            curl("chat/completions", format!("{{\"model\": \"{model}\", \"messages\": {messages}}}")),
+            String::new(),
+            format!("  {import}from openai import OpenAI"),
+            format!("  client = OpenAI(base_url=\"http://{host}/v1\", api_key={key})"),
+            format!("  client.chat.completions.create(model=\"{model}\", messages={messages})"),
+        ]);
+    }
+    for line in lines {
         console::note(&line);
     }
 }

@@ -189,7 +189,15 @@ fn normalise(exec: &Exec, x: &mut [f32], scale: &[f32], epsilon: f32) {
     par::chunks(exec, x, scale.len(), 4, |_, x| rows::norm(exec.isa, x, scale, None, epsilon, Form::Rms));
 }
 
-fn linear(exec: &Exec, m: usize, x: &[f32], weight: &PackedB, out: &mut Vec<f32>, end: &Epilogue<'_>) {
+/// `x`, `m` rows, times `weight`, with what follows.
+pub(crate) fn linear(
+    exec: &Exec,
+    m: usize,
+    x: &[f32],
+    weight: &PackedB,
+    out: &mut Vec<f32>,
+    end: &Epilogue<'_>,
+) {
     let (k, n) = weight.size();
     out.resize(m * n, 0.0);
     gemm(&Ctx::new(exec.isa, &exec.pool), m, n, k, Matrix::row_major(x, k), weight, out, end);

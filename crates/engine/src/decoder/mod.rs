@@ -23,11 +23,11 @@
 //! # Ok(()) }
 //! ```
 
-mod forward;
-mod pages;
+pub(crate) mod forward;
+pub(crate) mod pages;
 mod replay;
 mod sequence;
-mod weights;
+pub(crate) mod weights;
 
 use std::sync::Arc;
 

@@ -22,8 +22,11 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn of(a: &Architecture) -> Self {
-        let padded = a.head_dim.next_multiple_of(PAD);
-        Self { kv_heads: a.kv_heads, head_dim: a.head_dim, padded, layers: a.layers }
+        Self::new(a.layers, a.kv_heads, a.head_dim)
+    }
+
+    pub(crate) fn new(layers: usize, kv_heads: usize, head_dim: usize) -> Self {
+        Self { kv_heads, head_dim, padded: head_dim.next_multiple_of(PAD), layers }
     }
 
     fn head(&self) -> usize {

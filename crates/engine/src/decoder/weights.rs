@@ -121,6 +121,6 @@ impl Layer {
 }
 
 /// Packs a row-major [out, `k`] matrix, as bfloat16 if that holds all of it.
-fn pack(isa: Isa, weight: &[f32], k: usize) -> PackedB {
+pub(crate) fn pack(isa: Isa, weight: &[f32], k: usize) -> PackedB {
     PackedB::new(isa, Matrix::transposed(weight, k), k, weight.len() / k.max(1)).narrowed()
 }

@@ -10,7 +10,7 @@ pub mod conv;
 mod fuse;
 pub mod gemm;
 mod layout;
-mod map;
+pub(crate) mod map;
 pub(crate) mod par;
 pub mod pool;
 pub(crate) mod rows;

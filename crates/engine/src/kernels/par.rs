@@ -32,3 +32,33 @@ pub(crate) fn chunks(
         }
     });
 }
+
+/// Calls `work(i, piece)` for each of the pieces of `out` that begin at `starts` (ascending, the first at 0), at the same time on several
+/// threads where `out.len() * cost` is worth it.
+pub(crate) fn pieces(
+    exec: &Exec,
+    out: &mut [f32],
+    starts: &[usize],
+    cost: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    let (mut rest, mut parts) = (out, Vec::with_capacity(starts.len()));
+    let worth = rest.len().saturating_mul(cost) / WORTH;
+    for (i, start) in starts.iter().enumerate() {
+        let size = starts.get(i + 1).map_or(rest.len(), |next| next - start);
+        let (part, after) = rest.split_at_mut(size);
+        // Each part is locked once, by the thread that takes it.
+        parts.push(Mutex::new(part));
+        rest = after;
+    }
+    let take = |i: usize| {
+        if let Some(part) = parts.get(i) {
+            work(i, &mut part.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    };
+    if exec.pool.threads().min(worth) < 2 {
+        (0..parts.len()).for_each(take);
+    } else {
+        exec.pool.run(parts.len(), take);
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hallmark_engine::Isa;
 use hallmark_engine::decoder::{Decoder, Options, Weights};
-use hallmark_model::llm::{Checkpoint, Parameters, Seed, config};
+use hallmark_model::llm::{Checkpoint, Network, Parameters, Seed, config};
 
 pub type Files = BTreeMap<String, Vec<u8>>;
 
@@ -60,12 +60,16 @@ impl Random {
 
 /// `config.json` and `model.safetensors` of pseudo-random weights.
 pub fn files(config: &str, seed: u64) -> Files {
-    let architecture = config::parse(config.as_bytes()).unwrap();
+    files_of(config, &config::parse(config.as_bytes()).unwrap(), seed)
+}
+
+/// The same of any network.
+pub fn files_of<N: Network>(config: &str, architecture: &N, seed: u64) -> Files {
     let mut random = Random(seed);
     let (mut header, mut data) = (Vec::new(), Vec::new());
     for (role, shape) in architecture.weights() {
         let start = data.len();
-        let norm = role.to_string().contains("norm");
+        let norm = role.to_string().to_lowercase().contains("norm");
         for _ in 0..shape.iter().product::<usize>() {
             let unit = random.next() as f32 / (1_u64 << 31) as f32 - 0.5;
             let value = if norm { 1.0 + unit } else { unit * 0.6 };

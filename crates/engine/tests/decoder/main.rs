@@ -1,6 +1,7 @@
 //! The decoder beside the scalar reference: equal bits alone and in company, on every instruction set, for any number of threads.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
+mod encoder;
 mod fixture;
 mod serving;
 

@@ -1,9 +1,12 @@
 //! OpenAI's chat completions.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, MAX_ITEMS};
 use super::{Dialect, Event, Head, with};
+use crate::backend::{EmbedInput, EmbedRequest};
 use crate::chat::{
     ChatRequest, Completed, Delta, Finish, Format, Message, Part, Role, Sampling, Tool, ToolCall, ToolChoice,
 };
@@ -182,15 +185,60 @@ fn format(fields: Option<Fields<'_>>) -> Result<Format, ApiError> {
     }
 }
 
-/// The text or texts of an embedding request.
-pub fn parse_embed(body: &Map<String, Value>) -> Result<crate::backend::EmbedRequest, ApiError> {
+/// The name of embeddings' wire format in claims.
+pub const EMBEDDINGS: &str = "openai-embeddings";
+
+/// An embedding request: a text, texts, one text's tokens, or several texts' tokens.
+pub fn parse_embed(body: &Map<String, Value>) -> Result<EmbedRequest, ApiError> {
     let fields = Fields::root(body);
-    let input = fields.texts("input", MAX_ITEMS)?;
+    let wrong = || fields.wrong("input", "a text, a list of texts, or lists of token ids; not empty");
+    let input = match fields.get("input") {
+        Some(Value::Array(items)) if matches!(items.first(), Some(Value::Number(_) | Value::Array(_))) => {
+            EmbedInput::Tokens(tokens(items).ok_or_else(wrong)?)
+        }
+        _ => EmbedInput::Texts(fields.texts("input", MAX_ITEMS)?),
+    };
     if input.is_empty() {
-        return Err(fields.wrong("input", "a text or a list of texts"));
+        return Err(wrong());
     }
+    let base64 = match fields.text("encoding_format")? {
+        None | Some("float") => false,
+        Some("base64") => true,
+        Some(_) => return Err(fields.wrong("encoding_format", "float or base64")),
+    };
     let (model, dimensions) = (fields.needed("model")?.to_owned(), fields.count("dimensions")?);
-    Ok(crate::backend::EmbedRequest { model, input, dimensions })
+    Ok(EmbedRequest { model, input, dimensions, base64 })
+}
+
+/// Token ids of one text, or of each of several.
+fn tokens(items: &[Value]) -> Option<Vec<Vec<u32>>> {
+    let ids = |items: &[Value]| -> Option<Vec<u32>> {
+        items.iter().map(|item| item.as_u64().and_then(|id| u32::try_from(id).ok())).collect()
+    };
+    if matches!(items.first(), Some(Value::Number(_))) {
+        return Some(vec![ids(items)?]);
+    }
+    if items.len() > MAX_ITEMS {
+        return None;
+    }
+    items.iter().map(|item| ids(item.as_array()?)).collect()
+}
+
+/// `data` of an answer: each vector as numbers, or as base64.
+pub fn embeddings_data(vectors: &[Vec<f32>], base64: bool) -> Value {
+    let embedding = |vector: &Vec<f32>| {
+        if base64 {
+            let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+            STANDARD.encode(bytes).into()
+        } else {
+            json!(vector)
+        }
+    };
+    vectors
+        .iter()
+        .enumerate()
+        .map(|(index, vector)| json!({"object": "embedding", "index": index, "embedding": embedding(vector)}))
+        .collect()
 }
 
 /// Writes chat completions.

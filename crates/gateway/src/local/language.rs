@@ -34,6 +34,8 @@ pub enum LanguageError {
     Template(#[from] hallmark_text::TemplateError),
     #[error("no file says at which token an answer ends")]
     NoEnd,
+    #[error("the tokenizer has {tokens} tokens, the model {rows}")]
+    Vocabulary { tokens: usize, rows: usize },
 }
 
 /// Tokenizer, template and the tokens that end an answer.

@@ -28,11 +28,8 @@ pub fn replay(
     let refuse = |why: &dyn std::fmt::Display| ReplayError::Execution(why.to_string());
     let (kind, claimed) = read(&claim.parameters).ok_or(ReplayError::Parameters)?;
     let [request, prompt] = inputs else { return Err(refuse(&"its inputs are not a request and a prompt")) };
-    let body = match request.tensor().as_slice::<String>() {
-        Some([body]) if request.name() == hallmark_receipt::stream::REQUEST => body,
-        _ => return Err(refuse(&"its first input is not a request")),
-    };
-    let asked = parse(kind, body).ok_or_else(|| refuse(&"its request is not of its dialect"))?;
+    let body = members(request).ok_or_else(|| refuse(&"its first input is not a request"))?;
+    let asked = kind.parse(&body).map_err(|_| refuse(&"its request is not of its dialect"))?;
     let seed = claimed.seed.clone().unwrap_or(Seed::Client(0));
     check_seed(&seed, &claimed, &asked, request, claim).map_err(|why| refuse(&why))?;
     let plan = local.language.plan(&asked, seed).map_err(|error| refuse(&error))?;
@@ -63,10 +60,14 @@ fn read(members: &Object) -> Option<(Kind, Parameters)> {
     Some((Kind::named(dialect)?, Parameters::from_object(generation).ok()?))
 }
 
-/// The request, which is in canonical form or was not what the claim's dialect reads.
-fn parse(kind: Kind, body: &str) -> Option<ChatRequest> {
-    let serde_json::Value::Object(members) = serde_json::from_str(body).ok()? else { return None };
-    kind.parse(&members).ok()
+/// The members of a claim's request, which is in canonical form or was not what its dialect reads.
+pub(super) fn members(request: &Opening) -> Option<serde_json::Map<String, serde_json::Value>> {
+    match request.tensor().as_slice::<String>() {
+        Some([body]) if request.name() == hallmark_receipt::stream::REQUEST => {
+            serde_json::from_str(body).ok()
+        }
+        _ => None,
+    }
 }
 
 /// A seed that is said to come from the client must do so.

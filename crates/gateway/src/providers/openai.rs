@@ -4,7 +4,7 @@ use http::header::AUTHORIZATION;
 use serde_json::{Map, Value, json};
 
 use super::{Outgoing, Reader, Spec, Wire, parse};
-use crate::backend::{BackendError, EmbedRequest, Embeddings};
+use crate::backend::{BackendError, EmbedInput, EmbedRequest, Embeddings};
 use crate::chat::{
     ChatRequest, Delta, Finish, Format, Message, Part, Role, Token, Tool, ToolCall, ToolChoice, Usage,
 };
@@ -44,7 +44,11 @@ impl Wire for OpenAi {
     }
 
     fn embed(&self, model: &str, request: &EmbedRequest) -> Result<Outgoing, BackendError> {
-        let mut body = json!({"model": model, "input": request.input, "encoding_format": "float"});
+        let input = match &request.input {
+            EmbedInput::Texts(texts) => json!(texts),
+            EmbedInput::Tokens(texts) => json!(texts),
+        };
+        let mut body = json!({"model": model, "input": input, "encoding_format": "float"});
         if let (Some(dimensions), Value::Object(members)) = (request.dimensions, &mut body) {
             members.insert("dimensions".to_owned(), dimensions.into());
         }
@@ -60,7 +64,7 @@ impl Wire for OpenAi {
             numbers.iter().map(|x| x.as_f64().map(|x| x as f32).ok_or_else(malformed)).collect()
         };
         let vectors = data.iter().map(vector).collect::<Result<_, _>>()?;
-        Ok(Embeddings { vectors, usage: usage(answer).unwrap_or_default() })
+        Ok(Embeddings { vectors, usage: usage(answer).unwrap_or_default(), replay: None })
     }
 }
 

@@ -7,8 +7,6 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Request, StatusCode};
 use serde_json::{Value, json};
 
@@ -31,10 +29,9 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
     client.admit(state.host.now())?;
     let started = Instant::now();
     let body = read_body(state, request.into_body()).await?;
-    let encoded = body.get("encoding_format").and_then(Value::as_str) == Some("base64");
     let wanted = openai::parse_embed(&body)?;
     let (card, backend) = state.model(&wanted.model)?;
-    let (model, count) = (wanted.model.clone(), wanted.input.len());
+    let (model, count, base64) = (wanted.model.clone(), wanted.input.len(), wanted.base64);
     let ticket = state.notary.ticket(&crate::json::canonical(&Value::Object(body)), None)?;
     let _turn = state.turns.take().await?;
     let answer = tokio::time::timeout(state.limits.answer_time, backend.embed(Arc::new(wanted))).await;
@@ -42,24 +39,11 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
     if answer.vectors.len() != count {
         return Err(BackendError::Malformed { what: "another number of vectors than of texts" }.into());
     }
-    let data: Value = answer
-        .vectors
-        .iter()
-        .enumerate()
-        .map(|(index, vector)| {
-            let value = if encoded {
-                let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
-                STANDARD.encode(bytes).into()
-            } else {
-                json!(vector)
-            };
-            json!({"object": "embedding", "index": index, "embedding": value})
-        })
-        .collect();
+    let data = openai::embeddings_data(&answer.vectors, base64);
     let capability = ticket.capability().to_text();
     let (notary, card, text) = (state.notary.clone(), card.clone(), crate::json::canonical(&data));
-    let usage = answer.usage;
-    let settle = move || notary.settle(ticket, &card, text, None, Some(usage));
+    let (usage, replay) = (answer.usage, answer.replay);
+    let settle = move || notary.settle(ticket, &card, text, replay, Some(usage));
     let id = tokio::task::spawn_blocking(settle).await.map_err(|_| ApiError::Receipt)??;
     client.charge(state.host.now(), usage.total());
     state.metrics.receipts_total.fetch_add(1, Relaxed);

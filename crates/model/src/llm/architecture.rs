@@ -224,6 +224,19 @@ impl fmt::Display for Role {
     }
 }
 
+/// Checks the number of all weights' elements together.
+pub(super) fn check_parameters<R>(weights: &[(R, Vec<usize>)]) -> Result<(), LlmError> {
+    let count = |(_, shape): &(R, Vec<usize>)| hallmark_receipt::tensor::count(shape);
+    let total = weights.iter().try_fold(0_usize, |sum, weight| sum.checked_add(count(weight)?));
+    // What cannot be counted cannot be addressed either.
+    let got = total.map_or(u64::MAX, |total| total as u64);
+    if got <= bounds::PARAMETERS {
+        Ok(())
+    } else {
+        Err(LlmError::Bound { what: "parameters", got, limit: bounds::PARAMETERS })
+    }
+}
+
 impl Architecture {
     /// Checks every number against [`bounds`] and against the others.
     ///
@@ -272,15 +285,7 @@ impl Architecture {
                 }
             }
         }
-        let count = |(_, shape): &(Role, Vec<usize>)| hallmark_receipt::tensor::count(shape);
-        let total = self.weights().iter().try_fold(0_usize, |sum, weight| sum.checked_add(count(weight)?));
-        // What cannot be counted cannot be addressed either.
-        let got = total.map_or(u64::MAX, |total| total as u64);
-        if got <= bounds::PARAMETERS {
-            Ok(())
-        } else {
-            Err(LlmError::Bound { what: "parameters", got, limit: bounds::PARAMETERS })
-        }
+        check_parameters(&self.weights())
     }
 
     /// Elements of all query heads of a token.

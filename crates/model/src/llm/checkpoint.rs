@@ -1,10 +1,11 @@
-//! A decoder's weights by role, whatever files they lie in.
+//! A model's weights by role, whatever files they lie in.
 
 use std::collections::BTreeMap;
 
 use super::architecture::{Architecture, Family, Part, Role};
 use super::element::Kind;
 use super::error::{LlmError, SafetensorsFault, cut};
+use super::network::Network;
 use super::{config, gguf, safetensors};
 use crate::onnx::{ExternalData, check_path};
 
@@ -30,14 +31,17 @@ pub struct Stored {
     pub bytes: u64,
 }
 
-/// A decoder's weights: every one that its architecture needs is there, with its shape, and no other.
-pub struct Checkpoint<'a> {
-    architecture: Architecture,
-    weights: Vec<(Role, Vec<usize>, Stored)>,
+/// A model's weights: every one that its architecture needs is there, with its shape, and no other.
+pub struct CheckpointOf<'a, N: Network> {
+    architecture: N,
+    weights: Vec<(N::Role, Vec<usize>, Stored)>,
     source: &'a dyn ExternalData,
     /// Rows of q and k stand as llama.cpp has them for `llama`.
     interleaved: bool,
 }
+
+/// A decoder's weights.
+pub type Checkpoint<'a> = CheckpointOf<'a, Architecture>;
 
 impl<'a> Checkpoint<'a> {
     /// Opens the model whose files are called `files`: `config.json` with `model.safetensors` or an index and its parts, or one
@@ -63,20 +67,8 @@ impl<'a> Checkpoint<'a> {
     }
 
     fn safetensors(files: &[String], source: &'a dyn ExternalData) -> Result<Self, LlmError> {
-        let has = |name: &str| files.iter().any(|file| file == name);
-        if !has(CONFIG) {
-            return Err(LlmError::FileMissing { what: CONFIG });
-        }
-        let architecture = config::parse(&read_file(source, CONFIG, config::MAX_CONFIG as u64)?)?;
-        let tensors = if has(safetensors::INDEX) {
-            let limit = safetensors::MAX_INDEX as u64;
-            let index = safetensors::parse_index(&read_file(source, safetensors::INDEX, limit)?)?;
-            parts(&index, files, source)?
-        } else if has(SINGLE) {
-            safetensors::read(SINGLE, source)?
-        } else {
-            return Err(LlmError::FileMissing { what: "model.safetensors, its index, or one .gguf" });
-        };
+        let architecture = config::parse(&read_config(files, source)?)?;
+        let tensors = tensors(files, source)?;
         Self::with(architecture, tensors, source, false, &|role| role.to_string())
     }
 
@@ -86,6 +78,39 @@ impl<'a> Checkpoint<'a> {
         source: &'a dyn ExternalData,
         interleaved: bool,
         name: &dyn Fn(Role) -> String,
+    ) -> Result<Self, LlmError> {
+        if architecture.tied {
+            // Some files write the head beside the embedding all the same; config says which one counts.
+            tensors.remove(&Role::Head.to_string());
+        }
+        // Older files keep frequencies that follow from theta.
+        tensors.retain(|name, _| !name.ends_with(".self_attn.rotary_emb.inv_freq"));
+        let checkpoint = Self::of(architecture, tensors, source, name)?;
+        Ok(Self { interleaved, ..checkpoint })
+    }
+
+    /// The values of a weight, row-major, as `numeric.md` §11 computes with them.
+    ///
+    /// # Errors
+    /// A role that the architecture lacks, a file that cannot be read.
+    pub fn read(&self, role: Role) -> Result<Vec<f32>, LlmError> {
+        let values = self.values(role)?;
+        let rows = matches!(role, Role::Layer(_, Part::Query | Part::QueryBias | Part::Key | Part::KeyBias));
+        if !self.interleaved || !rows {
+            return Ok(values);
+        }
+        let row = self.find(role).map_or(1, |(shape, _)| shape.get(1).copied().unwrap_or(1));
+        Ok(halves(&values, self.architecture.head_dim, row))
+    }
+}
+
+impl<'a, N: Network> CheckpointOf<'a, N> {
+    /// `tensors` as the weights of `architecture`, by the names that `name` gives to their roles.
+    pub(super) fn of(
+        architecture: N,
+        mut tensors: BTreeMap<String, Stored>,
+        source: &'a dyn ExternalData,
+        name: &dyn Fn(N::Role) -> String,
     ) -> Result<Self, LlmError> {
         let mut weights = Vec::new();
         for (role, shape) in architecture.weights() {
@@ -97,25 +122,19 @@ impl<'a> Checkpoint<'a> {
             }
             weights.push((role, shape, stored));
         }
-        if architecture.tied {
-            // Some files write the head beside the embedding all the same; config says which one counts.
-            tensors.remove(&Role::Head.to_string());
-        }
-        // Older files keep frequencies that follow from theta.
-        tensors.retain(|name, _| !name.ends_with(".self_attn.rotary_emb.inv_freq"));
         match tensors.into_keys().next() {
-            None => Ok(Self { architecture, weights, source, interleaved }),
+            None => Ok(Self { architecture, weights, source, interleaved: false }),
             Some(name) => Err(LlmError::TensorExtra { name: cut(&name) }),
         }
     }
 
-    /// What the decoder computes.
-    pub fn architecture(&self) -> &Architecture {
+    /// What the model computes.
+    pub fn architecture(&self) -> &N {
         &self.architecture
     }
 
     /// Every weight's role, shape and element type, in the order of the weight tree.
-    pub fn weights(&self) -> impl Iterator<Item = (Role, &[usize], Kind)> {
+    pub fn weights(&self) -> impl Iterator<Item = (N::Role, &[usize], Kind)> {
         self.weights.iter().map(|(role, shape, stored)| (*role, shape.as_slice(), stored.kind))
     }
 
@@ -127,13 +146,17 @@ impl<'a> Checkpoint<'a> {
         files
     }
 
-    /// The values of a weight, row-major, as `numeric.md` §11 computes with them.
+    fn find(&self, role: N::Role) -> Option<(&[usize], &Stored)> {
+        let found = self.weights.iter().find(|(other, _, _)| *other == role);
+        found.map(|(_, shape, stored)| (shape.as_slice(), stored))
+    }
+
+    /// The values of a weight as they lie in the file, row-major.
     ///
     /// # Errors
     /// A role that the architecture lacks, a file that cannot be read.
-    pub fn read(&self, role: Role) -> Result<Vec<f32>, LlmError> {
-        let found = self.weights.iter().find(|(other, _, _)| *other == role);
-        let Some((_, shape, stored)) = found else {
+    pub fn values(&self, role: N::Role) -> Result<Vec<f32>, LlmError> {
+        let Some((shape, stored)) = self.find(role) else {
             return Err(LlmError::TensorMissing { name: role.to_string() });
         };
         let mut values = Vec::with_capacity(shape.iter().product());
@@ -150,13 +173,9 @@ impl<'a> Checkpoint<'a> {
         if values.len() != shape.iter().product::<usize>() {
             return Err(LlmError::TensorShape {
                 name: role.to_string(),
-                expected: shape.clone(),
+                expected: shape.to_vec(),
                 got: vec![values.len() as u64],
             });
-        }
-        let rows = matches!(role, Role::Layer(_, Part::Query | Part::QueryBias | Part::Key | Part::KeyBias));
-        if self.interleaved && rows {
-            values = halves(&values, self.architecture.head_dim, shape.get(1).copied().unwrap_or(1));
         }
         Ok(values)
     }
@@ -174,6 +193,32 @@ fn halves(values: &[f32], head_dim: usize, row: usize) -> Vec<f32> {
         }
     }
     out
+}
+
+/// `config.json`.
+pub(super) fn read_config(files: &[String], source: &dyn ExternalData) -> Result<Vec<u8>, LlmError> {
+    if files.iter().any(|file| file == CONFIG) {
+        read_file(source, CONFIG, config::MAX_CONFIG as u64)
+    } else {
+        Err(LlmError::FileMissing { what: CONFIG })
+    }
+}
+
+/// The tensors of `model.safetensors`, or of the parts that its index names.
+pub(super) fn tensors(
+    files: &[String],
+    source: &dyn ExternalData,
+) -> Result<BTreeMap<String, Stored>, LlmError> {
+    let has = |name: &str| files.iter().any(|file| file == name);
+    if has(safetensors::INDEX) {
+        let limit = safetensors::MAX_INDEX as u64;
+        let index = safetensors::parse_index(&read_file(source, safetensors::INDEX, limit)?)?;
+        parts(&index, files, source)
+    } else if has(SINGLE) {
+        safetensors::read(SINGLE, source)
+    } else {
+        Err(LlmError::FileMissing { what: "model.safetensors, its index, or one .gguf" })
+    }
 }
 
 /// The tensors of an index's files.

@@ -114,37 +114,38 @@ pub fn parse(bytes: &[u8]) -> Result<Architecture, LlmError> {
     Ok(architecture)
 }
 
-type Members = BTreeMap<String, Value>;
+pub(super) type Members = BTreeMap<String, Value>;
 
-struct Config(Members);
+/// A file's members.
+pub(super) struct Config(pub(super) Members);
 
 impl Config {
     /// A member that is there and not null.
-    fn value(&self, key: &str) -> Option<&Value> {
+    pub(super) fn value(&self, key: &str) -> Option<&Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    fn optional_size(&self, key: &'static str) -> Result<Option<usize>, LlmError> {
+    pub(super) fn optional_size(&self, key: &'static str) -> Result<Option<usize>, LlmError> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let size = value.as_u64().and_then(|value| usize::try_from(value).ok());
         size.map(Some).ok_or(LlmError::ConfigKind { key, expected: "a non-negative integer" })
     }
 
-    fn size(&self, key: &'static str) -> Result<usize, LlmError> {
+    pub(super) fn size(&self, key: &'static str) -> Result<usize, LlmError> {
         self.optional_size(key)?.ok_or(LlmError::ConfigMissing { key })
     }
 
-    fn flag(&self, key: &'static str) -> Result<Option<bool>, LlmError> {
+    pub(super) fn flag(&self, key: &'static str) -> Result<Option<bool>, LlmError> {
         let Some(value) = self.value(key) else { return Ok(None) };
         value.as_bool().map(Some).ok_or(LlmError::ConfigKind { key, expected: "true or false" })
     }
 
-    fn text(&self, key: &'static str) -> Result<Option<&str>, LlmError> {
+    pub(super) fn text(&self, key: &'static str) -> Result<Option<&str>, LlmError> {
         let Some(value) = self.value(key) else { return Ok(None) };
         value.as_str().map(Some).ok_or(LlmError::ConfigKind { key, expected: "text" })
     }
 
-    fn number(&self, members: &Members, key: &'static str) -> Result<f32, LlmError> {
+    pub(super) fn number(&self, members: &Members, key: &'static str) -> Result<f32, LlmError> {
         let value = members.get(key).ok_or(LlmError::ConfigMissing { key })?;
         value.as_f64().map(|x| x as f32).ok_or(LlmError::ConfigKind { key, expected: "a number" })
     }

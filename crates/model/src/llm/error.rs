@@ -1,10 +1,10 @@
-//! Why files are not a decoder that this build runs.
+//! Why files are not a language model that this build runs.
 
 use hallmark_receipt::FormatError;
 
 use crate::onnx::{ExternalDataError, PathFault};
 
-/// Why files are not a decoder that this build runs. Names from files are cut at 128 characters.
+/// Why files are not a language model that this build runs. Names from files are cut at 128 characters.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)]
@@ -15,9 +15,9 @@ pub enum LlmError {
     Path { name: String, fault: PathFault },
     #[error("file `{name}` has {got} bytes, the limit is {limit}")]
     FileTooLarge { name: String, got: u64, limit: u64 },
-    #[error("a decoder's folder needs {what}")]
+    #[error("a language model's folder needs {what}")]
     FileMissing { what: &'static str },
-    #[error("`{name}` is not a file of a decoder")]
+    #[error("`{name}` is not a file of such a model")]
     FileUnknown { name: String },
     #[error("{what} is not JSON as expected: {why}")]
     Json { what: &'static str, why: String },
@@ -57,6 +57,8 @@ pub enum LlmError {
     FileDigest { name: String, kind: &'static str, expected: String, got: String },
     #[error("the manifest is not one of a decoder")]
     NotDecoder,
+    #[error("the manifest is not one of an encoder")]
+    NotEncoder,
     #[error("{what}: expected {expected}, got {got}")]
     Version { what: &'static str, expected: u32, got: u32 },
     #[error("the {what} is {got}, the manifest says {expected}")]

@@ -1,59 +1,52 @@
-//! A decoder's identity: skeleton, weight root, manifest (`model.md` §7.4).
+//! A language model's identity: skeleton, weight root, manifest (`model.md` §7.4).
 
-use hallmark_receipt::json::{Object, Value, object};
+use std::collections::BTreeMap;
+
+use hallmark_receipt::json::{Value, object};
 use hallmark_receipt::wire::{Fields, FormatError};
 use hallmark_receipt::{Digest, domain, merkle};
 
-use super::architecture::{Architecture, Family, Role, Rope, Scaling};
-use super::checkpoint::{CONFIG, Checkpoint};
+use super::architecture::Architecture;
+use super::checkpoint::CheckpointOf;
 use super::element::Kind;
+use super::encoder::Encoder;
 use super::error::{LlmError, cut};
-use super::{safetensors, sampling};
-use crate::manifest::{self, DecoderEntry, File, MAX_FILES, Manifest, ModelError, NUMERIC_VERSION};
+use super::network::Network;
+use crate::manifest::{self, File, MAX_FILES, Manifest, ModelError, NUMERIC_VERSION};
 use crate::numeric::BLOCK;
 use crate::onnx::{ExternalData, check_path};
 use crate::weights::Opening;
 
-/// `format` of a skeleton.
-pub const FORMAT: &str = "hallmark-decoder/1";
 /// The most bytes of a skeleton.
 pub const MAX_SKELETON: usize = 4 << 20;
 /// The tokenizer's file.
 pub const TOKENIZER: &str = "tokenizer.json";
 /// Files of which the first that is there holds the chat template.
 pub const TEMPLATES: [&str; 2] = ["chat_template.jinja", "tokenizer_config.json"];
-/// Files that may lie beside the weights.
-const BESIDE: [&str; 7] = [
-    CONFIG,
-    safetensors::INDEX,
-    TOKENIZER,
-    "chat_template.jinja",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "generation_config.json",
-];
-
-/// Whether a file of this name belongs to a decoder (`model.md` §7.1).
+/// Whether a file of this name may belong to a language model (`model.md` §7.1, §7.5).
 pub fn belongs(name: &str) -> bool {
-    BESIDE.contains(&name) || name.ends_with(".safetensors") || name.ends_with(".gguf")
+    Architecture::belongs(name) || Encoder::belongs(name)
 }
 
-/// What a decoder computes and how its weights are stored, without their bytes: what travels in a bundle.
+/// What a model computes and how its weights are stored, without their bytes: what travels in a bundle.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Skeleton {
-    architecture: Architecture,
+pub struct SkeletonOf<N> {
+    architecture: N,
     kinds: Vec<Kind>,
 }
 
-impl Skeleton {
+/// A decoder's skeleton.
+pub type Skeleton = SkeletonOf<Architecture>;
+
+impl<N: Network> SkeletonOf<N> {
     /// The skeleton of a checkpoint.
-    pub fn of(checkpoint: &Checkpoint<'_>) -> Self {
+    pub fn of(checkpoint: &CheckpointOf<'_, N>) -> Self {
         let kinds = checkpoint.weights().map(|(_, _, kind)| kind).collect();
         Self { architecture: checkpoint.architecture().clone(), kinds }
     }
 
-    /// What the decoder computes.
-    pub fn architecture(&self) -> &Architecture {
+    /// What the model computes.
+    pub fn architecture(&self) -> &N {
         &self.architecture
     }
 
@@ -64,7 +57,6 @@ impl Skeleton {
 
     /// As canonical JSON.
     pub fn to_json(&self) -> String {
-        let size = |n: usize| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
         let tensors =
             self.architecture.weights().into_iter().zip(&self.kinds).map(|((role, shape), kind)| {
                 Value::Object(object([
@@ -74,21 +66,21 @@ impl Skeleton {
                 ]))
             });
         Value::Object(object([
-            ("architecture", Value::Object(architecture_object(&self.architecture))),
-            ("format", FORMAT.into()),
+            ("architecture", Value::Object(self.architecture.to_object())),
+            ("format", N::FORMAT.into()),
             ("tensors", Value::Array(tensors.collect())),
         ]))
         .canonical()
     }
 
-    /// Reads a skeleton: exactly the bytes that [`Skeleton::to_json`] writes.
+    /// Reads a skeleton: exactly the bytes that [`SkeletonOf::to_json`] writes.
     ///
     /// # Errors
     /// Bytes that are not such a skeleton, an architecture outside its bounds.
     pub fn parse(bytes: &[u8]) -> Result<Self, LlmError> {
         let mut fields = Fields::signed(bytes, "skeleton", MAX_SKELETON)?;
-        fields.constant("format", FORMAT)?;
-        let architecture = take_architecture(fields.fields("architecture")?)?;
+        fields.constant("format", N::FORMAT)?;
+        let architecture = N::take(fields.fields("architecture")?)?;
         architecture.check()?;
         let weights = architecture.weights();
         let mut kinds = Vec::with_capacity(weights.len());
@@ -109,123 +101,36 @@ impl Skeleton {
     }
 }
 
-fn architecture_object(a: &Architecture) -> Object {
-    let size = |n: usize| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
-    let text = |x: f32| Value::Str(x.to_string());
-    let scaling = match a.rope.scaling {
-        Scaling::None => object([("type", "none".into())]),
-        Scaling::Factors => object([("type", "factors".into())]),
-        Scaling::Linear { factor } => object([("factor", text(factor)), ("type", "linear".into())]),
-        Scaling::Llama3 { factor, low, high, original } => object([
-            ("factor", text(factor)),
-            ("high", text(high)),
-            ("low", text(low)),
-            ("original", text(original)),
-            ("type", "llama3".into()),
-        ]),
-    };
-    object([
-        ("context", size(a.context)),
-        ("epsilon", text(a.epsilon)),
-        ("family", a.family.name().into()),
-        ("head_dim", size(a.head_dim)),
-        ("heads", size(a.heads)),
-        ("hidden", size(a.hidden)),
-        ("intermediate", size(a.intermediate)),
-        ("kv_heads", size(a.kv_heads)),
-        ("layers", size(a.layers)),
-        ("output_bias", Value::Bool(a.output_bias)),
-        ("qk_norm", Value::Bool(a.qk_norm)),
-        ("qkv_bias", Value::Bool(a.qkv_bias)),
-        ("rope", Value::Object(object([("scaling", Value::Object(scaling)), ("theta", text(a.rope.theta))]))),
-        ("tied", Value::Bool(a.tied)),
-        ("vocabulary", size(a.vocabulary)),
-    ])
-}
-
-fn take_architecture(mut fields: Fields) -> Result<Architecture, FormatError> {
-    let family = fields.text("family", 16)?;
-    let expected = "llama, mistral, qwen2 or qwen3";
-    let family = Family::ALL.into_iter().find(|known| known.name() == family);
-    let family = family.ok_or_else(|| FormatError::Value { path: fields.path("family"), expected })?;
-    let mut rope = fields.fields("rope")?;
-    let mut scaling = rope.fields("scaling")?;
-    let kind = scaling.text("type", 16)?;
-    let scaled = match kind.as_str() {
-        "none" => Scaling::None,
-        "factors" => Scaling::Factors,
-        "linear" => Scaling::Linear { factor: number(&mut scaling, "factor")? },
-        "llama3" => Scaling::Llama3 {
-            factor: number(&mut scaling, "factor")?,
-            low: number(&mut scaling, "low")?,
-            high: number(&mut scaling, "high")?,
-            original: number(&mut scaling, "original")?,
-        },
-        _ => {
-            let expected = "none, factors, linear or llama3";
-            return Err(FormatError::Value { path: scaling.path("type"), expected });
-        }
-    };
-    scaling.finish()?;
-    let theta = number(&mut rope, "theta")?;
-    rope.finish()?;
-    let mut size = |name| {
-        let size = usize::try_from(fields.integer(name)?);
-        size.map_err(|_| FormatError::Value { path: fields.path(name), expected: "a size" })
-    };
-    let (layers, hidden, intermediate) = (size("layers")?, size("hidden")?, size("intermediate")?);
-    let (heads, kv_heads, head_dim) = (size("heads")?, size("kv_heads")?, size("head_dim")?);
-    let (vocabulary, context) = (size("vocabulary")?, size("context")?);
-    let epsilon = number(&mut fields, "epsilon")?;
-    let mut flag = |name| match fields.value(name)? {
-        Value::Bool(flag) => Ok(flag),
-        other => {
-            Err(FormatError::Kind { path: fields.path(name), expected: "a truth value", got: other.kind() })
-        }
-    };
-    let (tied, qkv_bias) = (flag("tied")?, flag("qkv_bias")?);
-    let (output_bias, qk_norm) = (flag("output_bias")?, flag("qk_norm")?);
-    fields.finish()?;
-    let rope = Rope { theta, scaling: scaled };
-    Ok(Architecture {
-        family,
-        layers,
-        hidden,
-        intermediate,
-        heads,
-        kv_heads,
-        head_dim,
-        vocabulary,
-        context,
-        epsilon,
-        rope,
-        tied,
-        qkv_bias,
-        output_bias,
-        qk_norm,
-    })
+/// A size as JSON.
+pub(super) fn size(n: usize) -> Value {
+    Value::Int(i64::try_from(n).unwrap_or(i64::MAX))
 }
 
 /// A float32 as decimal text. That it is in its one form shows when the whole is written again.
-fn number(fields: &mut Fields, name: &str) -> Result<f32, FormatError> {
+pub(super) fn number(fields: &mut Fields, name: &str) -> Result<f32, FormatError> {
     let number = fields.text(name, 160)?.parse().ok();
     number.ok_or_else(|| FormatError::Value { path: fields.path(name), expected: "a decimal number" })
 }
 
-/// A decoder from its files: manifest, id and skeleton belong together.
+/// A model from its files: manifest, id and skeleton belong together.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DecoderModel {
+pub struct ModelOf<N> {
     manifest: Manifest,
     id: Digest,
-    skeleton: Skeleton,
+    skeleton: SkeletonOf<N>,
     roots: Vec<Digest>,
 }
 
-impl DecoderModel {
+/// A decoder from its files.
+pub type DecoderModel = ModelOf<Architecture>;
+/// An encoder from its files.
+pub type EncoderModel = ModelOf<Encoder>;
+
+impl<N: Network> ModelOf<N> {
     /// Hashes the files called `files` and all weights, and works out manifest and id.
     ///
     /// # Errors
-    /// Whatever [`Checkpoint::open`] refuses, and names that are no decoder's.
+    /// Whatever [`Network::open`] refuses, and names that are no such model's.
     pub fn load(files: &[String], source: &dyn ExternalData) -> Result<Self, LlmError> {
         let mut names = files.to_vec();
         names.sort_unstable();
@@ -234,9 +139,9 @@ impl DecoderModel {
             return Err(LlmError::Bound { what: "files", got: names.len() as u64, limit: MAX_FILES as u64 });
         }
         for name in &names {
-            check_name(name)?;
+            check_name::<N>(name)?;
         }
-        let checkpoint = Checkpoint::open(&names, source)?;
+        let checkpoint = N::open(&names, source)?;
         // A file of weights that nobody reads is not part of the model.
         let read = checkpoint.files();
         let stray = |name: &&String| name.ends_with(".safetensors") && !read.contains(&name.as_str());
@@ -244,37 +149,30 @@ impl DecoderModel {
             return Err(LlmError::FileUnknown { name: cut(name) });
         }
         let files = names.iter().map(|name| hash(name, source)).collect::<Result<Vec<_>, _>>()?;
-        let skeleton = Skeleton::of(&checkpoint);
+        let skeleton = SkeletonOf::of(&checkpoint);
         let roots = roots(&checkpoint)?;
-        let digest = |name: &str| files.iter().find(|file| file.name == name).map(|file| file.sha256);
-        let decoder = DecoderEntry {
-            sampling: sampling::VERSION,
-            tokenizer: digest(TOKENIZER),
-            template: TEMPLATES.into_iter().find_map(digest),
-        };
+        let digests: BTreeMap<String, Digest> =
+            files.iter().map(|file| (file.name.clone(), file.sha256)).collect();
         let (graph, weights) = (skeleton.digest(), merkle::root(domain::WEIGHTS, &bytes_of(&roots)));
-        let manifest = Manifest { files, graph, weights, numeric: NUMERIC_VERSION, decoder: Some(decoder) };
+        let mut manifest =
+            Manifest { files, graph, weights, numeric: NUMERIC_VERSION, decoder: None, encoder: None };
+        N::describe(&checkpoint, &mut manifest, &|name| digests.get(name).copied())?;
         let id = manifest.id();
         Ok(Self { manifest, id, skeleton, roots })
     }
 
-    /// Loads a decoder and checks that it is the one that `manifest` describes: files first, then graph and weights.
+    /// Loads a model and checks that it is the one that `manifest` describes: files first, then graph and weights.
     ///
     /// # Errors
     /// What differs, each with its own error.
     pub fn open(manifest: &Manifest, source: &dyn ExternalData) -> Result<Self, LlmError> {
-        let decoder = manifest.decoder.as_ref().ok_or(LlmError::NotDecoder)?;
-        let versions = [
-            ("numeric specification", NUMERIC_VERSION, manifest.numeric),
-            ("sampling specification", sampling::VERSION, decoder.sampling),
-        ];
-        for (what, expected, got) in versions {
-            if expected != got {
-                return Err(LlmError::Version { what, expected, got });
-            }
+        N::supported(manifest)?;
+        let (what, expected, got) = ("numeric specification", NUMERIC_VERSION, manifest.numeric);
+        if expected != got {
+            return Err(LlmError::Version { what, expected, got });
         }
         for expected in &manifest.files {
-            check_name(&expected.name)?;
+            check_name::<N>(&expected.name)?;
             let got = hash(&expected.name, source)?;
             let name = || expected.name.clone();
             if got.size != expected.size {
@@ -316,31 +214,31 @@ impl DecoderModel {
     }
 
     /// What travels in a bundle.
-    pub fn skeleton(&self) -> &Skeleton {
+    pub fn skeleton(&self) -> &SkeletonOf<N> {
         &self.skeleton
     }
 
     /// The weights, to be read again.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`]: the files may have changed since.
-    pub fn checkpoint<'a>(&self, source: &'a dyn ExternalData) -> Result<Checkpoint<'a>, LlmError> {
+    /// As [`Network::open`]: the files may have changed since.
+    pub fn checkpoint<'a>(&self, source: &'a dyn ExternalData) -> Result<CheckpointOf<'a, N>, LlmError> {
         let names: Vec<String> = self.manifest.files.iter().map(|file| file.name.clone()).collect();
-        Checkpoint::open(&names, source)
+        N::open(&names, source)
     }
 
-    /// Opens leaf `leaf` of weight `weight` (in the order of [`Architecture::weights`]) of `checkpoint`; `None` if there is no such leaf.
+    /// Opens leaf `leaf` of weight `weight` (in the order of [`Network::weights`]) of `checkpoint`; `None` if there is no such leaf.
     ///
     /// # Errors
     /// A file that cannot be read.
     pub fn open_leaf(
         &self,
-        checkpoint: &Checkpoint<'_>,
+        checkpoint: &CheckpointOf<'_, N>,
         weight: usize,
         leaf: usize,
     ) -> Result<Option<Opening>, LlmError> {
         let Some((role, shape, _)) = checkpoint.weights().nth(weight) else { return Ok(None) };
-        let values = checkpoint.read(role)?;
+        let values = N::read(checkpoint, role)?;
         let bytes = blocks(&values, shape).nth(leaf).map(bytes_of_block);
         let proof = merkle::prove(&bytes_of(&leaves(&values, shape)), leaf);
         let above = merkle::prove(&bytes_of(&self.roots), weight);
@@ -348,11 +246,11 @@ impl DecoderModel {
     }
 }
 
-fn check_name(name: &str) -> Result<(), LlmError> {
+fn check_name<N: Network>(name: &str) -> Result<(), LlmError> {
     if let Err(fault) = check_path(name) {
         return Err(LlmError::Path { name: cut(name), fault });
     }
-    if belongs(name) { Ok(()) } else { Err(LlmError::FileUnknown { name: cut(name) }) }
+    if N::belongs(name) { Ok(()) } else { Err(LlmError::FileUnknown { name: cut(name) }) }
 }
 
 fn hash(name: &str, source: &dyn ExternalData) -> Result<File, LlmError> {
@@ -364,14 +262,12 @@ fn hash(name: &str, source: &dyn ExternalData) -> Result<File, LlmError> {
 }
 
 /// The root of each weight, in order.
-fn roots(checkpoint: &Checkpoint<'_>) -> Result<Vec<Digest>, LlmError> {
-    let weights: Vec<(Role, Vec<usize>)> =
-        checkpoint.weights().map(|(role, shape, _)| (role, shape.to_vec())).collect();
-    let root = |(role, shape): &(Role, Vec<usize>)| {
-        let values = checkpoint.read(*role)?;
+fn roots<N: Network>(checkpoint: &CheckpointOf<'_, N>) -> Result<Vec<Digest>, LlmError> {
+    let root = |(role, shape, _): (N::Role, &[usize], Kind)| {
+        let values = N::read(checkpoint, role)?;
         Ok(merkle::root(domain::WEIGHT, &bytes_of(&leaves(&values, shape))))
     };
-    weights.iter().map(root).collect()
+    checkpoint.weights().map(root).collect()
 }
 
 /// What each leaf holds: up to 512 elements of one output.

@@ -103,27 +103,37 @@ impl Reference {
 
     fn attention(&self, q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>]) -> Vec<f32> {
         let a = &self.architecture;
-        let d = a.head_dim;
-        let scale = 1.0 / (d as f32).sqrt();
-        let mut out = Vec::with_capacity(q.len());
-        for (j, q) in q.chunks_exact(d).enumerate() {
-            let at = j / (a.heads / a.kv_heads) * d;
-            let score = |k: &Vec<f32>| {
-                let k = k.get(at..at + d).unwrap_or_default();
-                canonical_f32(contract_f32(q.iter().copied().zip(k.iter().copied()), BLOCK) * scale)
-            };
-            let z: Vec<f32> = keys.iter().map(score).collect();
-            let m = maximum(z.iter().copied());
-            let e: Vec<f32> = z.iter().map(|z| exp(canonical_f32(z - m))).collect();
-            let s = sum(e.iter().copied());
-            let w: Vec<f32> = e.iter().map(|e| canonical_f32(e / s)).collect();
-            for i in at..at + d {
-                let column = values.iter().map(|v| v.get(i).copied().unwrap_or_default());
-                out.push(contract_f32(w.iter().copied().zip(column), BLOCK));
-            }
-        }
-        out
+        attention(q, keys, values, a.head_dim, a.heads / a.kv_heads)
     }
+}
+
+/// Attention of the heads in `q`, `d` elements each, of which `group` share a head of `keys` and `values` (§11).
+pub(super) fn attention(
+    q: &[f32],
+    keys: &[Vec<f32>],
+    values: &[Vec<f32>],
+    d: usize,
+    group: usize,
+) -> Vec<f32> {
+    let scale = 1.0 / (d as f32).sqrt();
+    let mut out = Vec::with_capacity(q.len());
+    for (j, q) in q.chunks_exact(d).enumerate() {
+        let at = j / group.max(1) * d;
+        let score = |k: &Vec<f32>| {
+            let k = k.get(at..at + d).unwrap_or_default();
+            canonical_f32(contract_f32(q.iter().copied().zip(k.iter().copied()), BLOCK) * scale)
+        };
+        let z: Vec<f32> = keys.iter().map(score).collect();
+        let m = maximum(z.iter().copied());
+        let e: Vec<f32> = z.iter().map(|z| exp(canonical_f32(z - m))).collect();
+        let s = sum(e.iter().copied());
+        let w: Vec<f32> = e.iter().map(|e| canonical_f32(e / s)).collect();
+        for i in at..at + d {
+            let column = values.iter().map(|v| v.get(i).copied().unwrap_or_default());
+            out.push(contract_f32(w.iter().copied().zip(column), BLOCK));
+        }
+    }
+    out
 }
 
 /// `(x * (1 / sqrt(mean(x * x) + eps))) * scale`.
@@ -134,7 +144,7 @@ fn rms_norm(x: &[f32], scale: &[f32], epsilon: f32) -> Vec<f32> {
 }
 
 /// One output a row of `weight`.
-fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+pub(super) fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let dot = |row: &[f32]| contract_f32(x.iter().copied().zip(row.iter().copied()), BLOCK);
     let mut y: Vec<f32> = weight.chunks_exact(x.len().max(1)).map(dot).collect();
     if let Some(bias) = bias {
@@ -143,7 +153,7 @@ fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     y
 }
 
-fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
+pub(super) fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
     x.iter().zip(y).map(|(x, y)| canonical_f32(x + y)).collect()
 }
 

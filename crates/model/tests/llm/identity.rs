@@ -47,7 +47,7 @@ fn a_manifest_reads_back_and_opens_its_own_files_only() {
     lie.decoder.as_mut().unwrap().sampling = 2;
     assert!(matches!(DecoderModel::open(&lie, &files), Err(LlmError::Version { got: 2, .. })));
     let onnx = Model::open(&manifest, b"", &NoExternalData, &Limits::default());
-    assert_eq!(onnx.err(), Some(ModelError::Decoder));
+    assert_eq!(onnx.err(), Some(ModelError::Language));
     let mut stray = files.clone();
     stray.insert("run.py".into(), Vec::new());
     let stray = DecoderModel::load(&names(&stray), &stray);
