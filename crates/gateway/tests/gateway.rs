@@ -98,7 +98,8 @@ fn accepted(bundle: &Bundle) {
 fn read(text: &str, request: &Value) -> (Vec<String>, Result<Digest, StreamError>) {
     let now = hallmark_gateway::Host::now(&hallmark_gateway::System);
     let mut reader = Reader::new(node(), json::canonical(request), now);
-    let events = reader.feed(text.as_bytes()).unwrap();
+    let mut events = Vec::new();
+    reader.feed(text.as_bytes(), &mut events).unwrap();
     (events.into_iter().map(|event| event.data).collect(), reader.finish())
 }
 
@@ -125,7 +126,7 @@ async fn streams_are_signed_event_by_event() {
     // The same words as an answer to another request are refused at the first event.
     let now = hallmark_gateway::Host::now(&hallmark_gateway::System);
     let mut reader = Reader::new(node(), "{}", now);
-    assert!(matches!(reader.feed(got.body.as_ref()), Err(StreamError::Signature { index: 0, .. })));
+    assert!(matches!(reader.feed(got.body.as_ref(), &mut Vec::new()), Err(StreamError::Signature { index: 0, .. })));
     // With the usage option, an event without choices carries the counts.
     let mut asked = request(true);
     asked["stream_options"] = json!({"include_usage": true});
