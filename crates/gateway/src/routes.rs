@@ -6,12 +6,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use axum::routing::{get, post};
+use bytes::Bytes;
+use hallmark_receipt::Nonce;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
 use crate::dialect::Kind;
 use crate::error::ApiError;
+use crate::limits::Limits;
 use crate::server::State;
 
 mod answer;
@@ -19,7 +22,8 @@ mod embeddings;
 mod info;
 mod openapi;
 mod receipts;
-mod streaming;
+mod signed;
+pub(crate) mod streaming;
 
 /// A receipt's id.
 pub const RECEIPT: HeaderName = HeaderName::from_static("x-hallmark-receipt");
@@ -27,6 +31,12 @@ pub const RECEIPT: HeaderName = HeaderName::from_static("x-hallmark-receipt");
 pub const CAPABILITY: HeaderName = HeaderName::from_static("x-hallmark-capability");
 /// The requester's own nonce: 64 hexadecimal digits.
 pub const NONCE: HeaderName = HeaderName::from_static("x-hallmark-nonce");
+/// `whole` asks that an answer which is not streamed be signed to its last byte (`stream.md` §6).
+pub const SIGN: HeaderName = HeaderName::from_static("x-hallmark-sign");
+/// The preamble of an answer signed so.
+pub const STREAM: HeaderName = HeaderName::from_static("x-hallmark-stream");
+/// The seal of an answer signed so.
+pub const SEAL: HeaderName = HeaderName::from_static("x-hallmark-seal");
 /// The request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -52,27 +62,34 @@ pub fn router(state: Arc<State>) -> Router {
 }
 
 /// A JSON answer.
-fn respond(status: StatusCode, value: &Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
+pub(crate) fn respond(status: StatusCode, json: String) -> Response {
+    let mut response = Response::new(Body::from(json));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 /// A refusal, in the form that `write` gives it.
-fn refusal(error: &ApiError, write: fn(&ApiError) -> Value) -> Response {
-    let mut response = respond(error.status(), &write(error));
+pub(crate) fn refusal(error: &ApiError, write: fn(&ApiError) -> Value) -> Response {
+    let mut response = respond(error.status(), write(error).to_string());
     if let Some(seconds) = error.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     response
 }
 
-/// A request's body: bounded in size and time, and a JSON object.
-async fn read_body(state: &State, body: Body) -> Result<Map<String, Value>, ApiError> {
-    let limit = state.limits.body;
+/// The requester's own nonce, where it sent one.
+fn nonce(headers: &http::HeaderMap) -> Result<Option<Nonce>, ApiError> {
+    let wrong =
+        |_| ApiError::invalid(NONCE.as_str(), "the header x-hallmark-nonce takes 64 hexadecimal digits");
+    header(headers, &NONCE).map(|text| text.parse().map_err(wrong)).transpose()
+}
+
+/// A request's body: bounded in size and time, as it came, and as the JSON object that it is.
+pub(crate) async fn read_body(limits: &Limits, body: Body) -> Result<(Bytes, Map<String, Value>), ApiError> {
+    let limit = limits.body;
     let read = axum::body::to_bytes(body, limit);
-    let bytes = match tokio::time::timeout(state.limits.body_time, read).await {
+    let bytes = match tokio::time::timeout(limits.body_time, read).await {
         Err(_) => return Err(ApiError::BodyTimeOut),
         Ok(Ok(bytes)) => bytes,
         // Too long, or the client went away, to whom it does not matter.
@@ -80,7 +97,7 @@ async fn read_body(state: &State, body: Body) -> Result<Map<String, Value>, ApiE
     };
     let invalid = |message: &str| ApiError::Invalid { param: None, message: message.to_owned() };
     match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(members)) => Ok(members),
+        Ok(Value::Object(members)) => Ok((bytes, members)),
         Ok(_) => Err(invalid("the body must be a JSON object")),
         Err(error) => {
             let (line, column) = (error.line(), error.column());
@@ -90,6 +107,6 @@ async fn read_body(state: &State, body: Body) -> Result<Map<String, Value>, ApiE
 }
 
 /// A header's text, if it has one.
-fn header<'a>(headers: &'a http::HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a http::HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -9,10 +9,11 @@ use axum::extract::State as Shared;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request};
 use serde_json::{Value, json};
 
-use super::{CAPABILITY, RECEIPT, read_body, refusal, respond};
+use super::signed::Wanted;
+use super::{CAPABILITY, nonce, read_body, refusal};
 use crate::backend::BackendError;
 use crate::dialect::openai;
 use crate::error::ApiError;
@@ -30,12 +31,14 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
     let client = state.door.enter(request.headers())?;
     client.admit(state.host.now())?;
     let started = Instant::now();
-    let body = read_body(state, request.into_body()).await?;
+    let (nonce, wants) = (nonce(request.headers())?, Wanted::read(request.headers()));
+    let (_, body) = read_body(&state.limits, request.into_body()).await?;
     let encoded = body.get("encoding_format").and_then(Value::as_str) == Some("base64");
     let wanted = openai::parse_embed(&body)?;
     let (card, backend) = state.model(&wanted.model)?;
     let (model, count) = (wanted.model.clone(), wanted.input.len());
-    let ticket = state.notary.ticket(&crate::json::canonical(&Value::Object(body)), None)?;
+    let ticket = state.notary.ticket(&crate::json::canonical(&Value::Object(body)), nonce)?;
+    let seal = wants.start(&state.notary, Some(&ticket))?;
     let _turn = state.turns.take().await?;
     let answer = tokio::time::timeout(state.limits.answer_time, backend.embed(Arc::new(wanted))).await;
     let answer = answer.map_err(|_| BackendError::TimedOut)??;
@@ -67,11 +70,9 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
     let value = json!({"object": "list", "data": data, "model": model,
         "usage": {"prompt_tokens": usage.input, "total_tokens": usage.total()},
         "hallmark": {"receipt": id.to_string()}});
-    let mut response = respond(StatusCode::OK, &value);
-    for (name, text) in [(RECEIPT, id.to_string()), (CAPABILITY, capability)] {
-        if let Ok(value) = HeaderValue::try_from(text) {
-            response.headers_mut().insert(name, value);
-        }
+    let mut response = seal.respond(&value, &id)?;
+    if let Ok(value) = HeaderValue::try_from(capability) {
+        response.headers_mut().insert(CAPABILITY, value);
     }
     Ok(response)
 }

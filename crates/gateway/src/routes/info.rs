@@ -17,7 +17,7 @@ use crate::server::State;
 
 /// The process lives.
 pub async fn health() -> Response {
-    respond(StatusCode::OK, &json!({"status": "ok"}))
+    respond(StatusCode::OK, json!({"status": "ok"}).to_string())
 }
 
 /// Answers can be given: there is a model, and the receipt key's certificate is in force.
@@ -27,9 +27,10 @@ pub async fn ready(Shared(state): Shared<Arc<State>>) -> Response {
     } else if !state.notary.is_ready() {
         "the receipt key's certificate is not in force"
     } else {
-        return respond(StatusCode::OK, &json!({"status": "ready", "node": state.notary.node().to_string()}));
+        let node = state.notary.node().to_string();
+        return respond(StatusCode::OK, json!({"status": "ready", "node": node}).to_string());
     };
-    respond(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready", "why": why}))
+    respond(StatusCode::SERVICE_UNAVAILABLE, json!({"status": "not ready", "why": why}).to_string())
 }
 
 pub async fn models(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Response {
@@ -37,7 +38,7 @@ pub async fn models(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Re
         return refusal(&error, ApiError::openai);
     }
     let data: Value = state.catalog.values().map(|(card, _)| describe(card)).collect();
-    respond(StatusCode::OK, &json!({"object": "list", "data": data}))
+    respond(StatusCode::OK, json!({"object": "list", "data": data}).to_string())
 }
 
 pub async fn model(
@@ -47,7 +48,7 @@ pub async fn model(
 ) -> Response {
     let found = state.door.enter(&headers).and_then(|_| state.model(&name));
     match found {
-        Ok((card, _)) => respond(StatusCode::OK, &describe(card)),
+        Ok((card, _)) => respond(StatusCode::OK, describe(card).to_string()),
         Err(error) => refusal(&error, ApiError::openai),
     }
 }
@@ -68,7 +69,10 @@ fn describe(card: &ModelCard) -> Value {
 /// OpenGradient's signing key.
 pub async fn signing_key(Shared(state): Shared<Arc<State>>) -> Response {
     match &state.tee {
-        Some(key) => respond(StatusCode::OK, &json!({"public_key": key.pem(), "tee_id": key.tee_id()})),
+        Some(key) => {
+            let value = json!({"public_key": key.pem(), "tee_id": key.tee_id()});
+            respond(StatusCode::OK, value.to_string())
+        }
         None => refusal(&ApiError::NotFound, ApiError::openai),
     }
 }

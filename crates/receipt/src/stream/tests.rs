@@ -174,7 +174,9 @@ fn a_whole_answer_is_signed_to_its_last_byte() {
     let seal = Signer::new(commitment, &preamble.salt, key(3)).whole(body, &CLAIM).unwrap();
     let text = preamble.to_text();
     let read = |request: &str, preamble: &str, seal: &str, body: &[u8]| {
-        Reader::new(node(), request, NOW).whole(preamble, seal, body).map(|(signer, claim)| (signer.key, claim))
+        Reader::new(node(), request, NOW)
+            .whole(preamble, seal, body)
+            .map(|(signer, claim)| (signer.key, claim))
     };
     assert_eq!(read(REQUEST_TEXT, &text, &seal, body), Ok((key(2).public_key(), CLAIM)));
     let mismatch = Err(StreamError::Signature { index: 0, source: SignatureError::Mismatch });
@@ -185,7 +187,10 @@ fn a_whole_answer_is_signed_to_its_last_byte() {
     assert_eq!(read(REQUEST_TEXT, &self::preamble(6).to_text(), &seal, body), mismatch, "other salts");
     let stranger = Preamble { receipt: certificate(7, 2, Purpose::Receipt), ..preamble };
     let (expected, got) = (node(), key(7).public_key().id());
-    assert_eq!(read(REQUEST_TEXT, &stranger.to_text(), &seal, body), Err(StreamError::Node { expected, got }));
+    assert_eq!(
+        read(REQUEST_TEXT, &stranger.to_text(), &seal, body),
+        Err(StreamError::Node { expected, got })
+    );
     // A seal of a stream is none of a whole answer, whatever the body.
     let stream = blocks(REQUEST_TEXT, 5).pop().unwrap();
     let seal = stream.lines().next().unwrap().trim_start_matches(": hallmark-seal ");
