@@ -187,6 +187,16 @@ pub enum Finish {
 }
 
 impl Finish {
+    /// What OpenAI's word means.
+    pub fn named(word: &str) -> Self {
+        match word {
+            "length" => Self::Length,
+            "tool_calls" | "function_call" => Self::ToolCalls,
+            "content_filter" => Self::ContentFilter,
+            _ => Self::Stop,
+        }
+    }
+
     /// OpenAI's word.
     pub fn name(self) -> &'static str {
         match self {

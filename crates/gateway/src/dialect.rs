@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::chat::{ChatRequest, Completed, Delta};
 use crate::error::ApiError;
+use crate::providers::{self, Reader};
 use crate::tee;
 
 pub mod anthropic;
@@ -66,6 +67,16 @@ impl Kind {
         })
     }
 
+    /// Reads the events that the format's [`Dialect`] writes.
+    pub fn reader(self) -> Box<dyn Reader> {
+        match self {
+            Self::Chat => providers::openai::SPEC.wire.reader(),
+            Self::Completions => Box::new(completions::Events),
+            Self::Responses => Box::new(responses::Events::default()),
+            Self::Messages => providers::anthropic::SPEC.wire.reader(),
+        }
+    }
+
     /// What OpenGradient's clients hash of the request; they speak only some of the formats.
     pub fn tee_text(self, body: &Map<String, Value>) -> Option<String> {
         match self {
@@ -99,10 +110,27 @@ impl Event {
         Self { name: None, data: one_line(value) }
     }
 
+    /// Adds the event's lines.
+    pub fn write(&self, out: &mut String) {
+        write_event(out, self.name, &self.data);
+    }
+
     /// An event with a name.
     pub fn named(name: &'static str, value: &Value) -> Self {
         Self { name: Some(name), data: one_line(value) }
     }
+}
+
+/// Adds the lines of an event.
+pub fn write_event(out: &mut String, name: Option<&str>, data: &str) {
+    if let Some(name) = name {
+        out.push_str("event: ");
+        out.push_str(name);
+        out.push('\n');
+    }
+    out.push_str("data: ");
+    out.push_str(data);
+    out.push_str("\n\n");
 }
 
 /// JSON on one line even for readers to whom more characters than line feed and carriage return end a line (Python's
@@ -149,4 +177,67 @@ pub fn with(mut value: Value, more: &Map<String, Value>) -> Value {
         members.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::chat::{Finish, Usage};
+
+    /// What each format's writer streams, its reader reads: the message to which the receipt commits, and no end before the end.
+    #[test]
+    fn readers_read_what_writers_write() {
+        let tool = |id: Option<&str>, name: Option<&str>, arguments: &str, index| Delta::Tool {
+            index,
+            id: id.map(str::to_owned),
+            name: name.map(str::to_owned),
+            arguments: arguments.to_owned(),
+        };
+        let text = |text: &str| Delta::Text { text: text.to_owned(), tokens: Vec::new() };
+        let end = [Delta::Finish(Finish::Length), Delta::Usage(Usage::default())];
+        let said = [&[text("Gr\u{fc}"), text(""), text("\u{df}e \u{2028}\n")][..], &end].concat();
+        let calls = [text("so"), tool(Some("a"), Some("f"), "", 0), tool(None, None, "{\"x\":", 0)];
+        let more = [tool(None, None, "1}", 0), tool(Some("b"), Some("g"), "{}", 1)];
+        let called = [&calls[..], &more, &end].concat();
+        for kind in Kind::ALL {
+            read_back(kind, &said);
+            if kind != Kind::Completions {
+                read_back(kind, &called);
+            }
+        }
+    }
+
+    fn read_back(kind: Kind, deltas: &[Delta]) {
+        let head = Head { id: "0".repeat(32), created: 1, model: "m".to_owned() };
+        let mut writer = kind.dialect(head, &Map::new()).unwrap();
+        let mut done = Completed::default();
+        let mut events = writer.open();
+        for delta in deltas {
+            done.push(delta).unwrap();
+            events.extend(writer.delta(delta));
+        }
+        let pieces = events.len();
+        events.extend(writer.close(&done, &Map::new()));
+        let (mut reader, mut told) = (kind.reader(), Completed::default());
+        for (index, event) in events.iter().enumerate() {
+            for delta in reader.event(&event.data).unwrap() {
+                told.push(&delta).unwrap();
+            }
+            assert!(index >= pieces || told.finish.is_none(), "{kind:?}: an end before the end");
+        }
+        assert_eq!((told.message(), told.finish), (done.message(), done.finish), "{kind:?}");
+        assert!(reader.event(&writer.failure(&ApiError::Receipt).data).is_err(), "{kind:?}");
+    }
+
+    #[test]
+    fn an_end_that_tells_another_answer_is_refused() {
+        let mut reader = Kind::Responses.reader();
+        let delta = json!({"type": "response.output_text.delta", "delta": "yes"});
+        reader.event(&delta.to_string()).unwrap();
+        let item = json!({"type": "message", "content": [{"type": "output_text", "text": "no"}]});
+        let end = json!({"type": "response.completed", "response": {"output": [item]}});
+        assert!(reader.event(&end.to_string()).is_err());
+    }
 }

@@ -238,8 +238,11 @@ impl Notary {
         Ok(id)
     }
 
-    /// The signer of one stream, and the line that opens it.
-    pub fn stream(&self, ticket: &Ticket) -> Result<(stream::Signer<SessionKey>, String), NotaryError> {
+    /// The signer of one stream, and what opens it.
+    pub fn stream(
+        &self,
+        ticket: &Ticket,
+    ) -> Result<(stream::Signer<SessionKey>, stream::Preamble), NotaryError> {
         let session = self.session()?;
         let preamble = stream::Preamble {
             receipt: self.issuer.envelope().clone(),
@@ -248,7 +251,7 @@ impl Notary {
             salt: ticket.chain_salt,
         };
         let signer = stream::Signer::new(ticket.commitment, &ticket.chain_salt, SessionKey(session));
-        Ok((signer, preamble.to_line()))
+        Ok((signer, preamble))
     }
 
     fn session(&self) -> Result<Arc<Session>, NotaryError> {

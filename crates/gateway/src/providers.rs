@@ -17,12 +17,12 @@ use crate::chat::{ChatRequest, Delta};
 pub mod anthropic;
 pub mod config;
 pub mod google;
-mod http1;
+pub(crate) mod http1;
 pub mod openai;
 pub mod xai;
 
 pub use config::{ConfigError, Providers};
-pub use http1::{Client, Patience};
+pub use http1::{Client, NoRoots, Patience};
 
 /// Every kind of provider.
 pub static PROVIDERS: [&Spec; 4] = [&openai::SPEC, &anthropic::SPEC, &google::SPEC, &xai::SPEC];
@@ -88,6 +88,30 @@ impl Secret {
     }
 }
 
+impl Secret {
+    /// The header's value: `before` and the key.
+    pub(crate) fn header(&self, before: &str) -> Result<HeaderValue, ProviderError> {
+        let value = HeaderValue::try_from(format!("{before}{}", *self.0));
+        let mut value = value.map_err(|_| ProviderError::Key)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+/// A base URL without its final slash: `http(s)://host[:port][/path]`. A name and password in it would end up in messages.
+pub(crate) fn base_of(url: &str) -> Result<String, ProviderError> {
+    let url = url.trim_end_matches('/');
+    let uri: Uri = url.parse().map_err(|_| ProviderError::BaseUrl)?;
+    let plain = uri.query().is_none()
+        && uri.host().is_some()
+        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    if plain && matches!(uri.scheme_str(), Some("http" | "https")) {
+        Ok(url.to_owned())
+    } else {
+        Err(ProviderError::BaseUrl)
+    }
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(..)")
@@ -139,19 +163,9 @@ impl Provider {
         offers: Vec<Offer>,
         client: Arc<Client>,
     ) -> Result<Self, ProviderError> {
-        let base_url = base_url.unwrap_or(spec.base_url).trim_end_matches('/');
-        let uri: Uri = base_url.parse().map_err(|_| ProviderError::BaseUrl)?;
-        let plain = uri.query().is_none() && uri.host().is_some();
-        if !plain || !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(ProviderError::BaseUrl);
-        }
-        let auth = key.map(|key| {
-            let mut value = HeaderValue::try_from(format!("{}{}", spec.auth.1, *key.0))?;
-            value.set_sensitive(true);
-            Ok::<_, http::header::InvalidHeaderValue>(value)
-        });
-        let auth = auth.transpose().map_err(|_| ProviderError::Key)?;
-        Ok(Self { name: name.into(), spec, base_url: base_url.to_owned(), auth, offers, client })
+        let base_url = base_of(base_url.unwrap_or(spec.base_url))?;
+        let auth = key.map(|key| key.header(spec.auth.1)).transpose()?;
+        Ok(Self { name: name.into(), spec, base_url, auth, offers, client })
     }
 
     fn upstream(&self, model: &str) -> Result<&str, BackendError> {
@@ -209,7 +223,7 @@ impl Backend for Provider {
 }
 
 /// Parses an event's or answer's JSON.
-fn parse(text: &str) -> Result<Value, BackendError> {
+pub(crate) fn parse(text: &str) -> Result<Value, BackendError> {
     serde_json::from_str(text).map_err(|_| BackendError::Malformed { what: "an event that is not JSON" })
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::dialect::Kind;
 use crate::error::ApiError;
+use crate::limits::Limits;
 use crate::server::State;
 use crate::site::Site;
 
@@ -25,7 +26,8 @@ mod infer;
 mod info;
 mod openapi;
 mod receipts;
-mod streaming;
+mod signed;
+pub(crate) mod streaming;
 mod verdicts;
 
 /// A receipt's id.
@@ -34,6 +36,12 @@ pub const RECEIPT: HeaderName = HeaderName::from_static("x-hallmark-receipt");
 pub const CAPABILITY: HeaderName = HeaderName::from_static("x-hallmark-capability");
 /// The requester's own nonce: 64 hexadecimal digits.
 pub const NONCE: HeaderName = HeaderName::from_static("x-hallmark-nonce");
+/// `whole` asks that an answer which is not streamed be signed to its last byte (`stream.md` §6).
+pub const SIGN: HeaderName = HeaderName::from_static("x-hallmark-sign");
+/// The preamble of an answer signed so.
+pub const STREAM: HeaderName = HeaderName::from_static("x-hallmark-stream");
+/// The seal of an answer signed so.
+pub const SEAL: HeaderName = HeaderName::from_static("x-hallmark-seal");
 /// The request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -72,21 +80,16 @@ async fn guard(Shared(site): Shared<Arc<Site>>, request: Request, next: Next) ->
 }
 
 /// A JSON answer.
-fn respond(status: StatusCode, value: &Value) -> Response {
-    respond_text(status, value.to_string())
-}
-
-/// The same for JSON that is written already.
-fn respond_text(status: StatusCode, text: String) -> Response {
-    let mut response = Response::new(Body::from(text));
+pub(crate) fn respond(status: StatusCode, json: String) -> Response {
+    let mut response = Response::new(Body::from(json));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 /// A refusal, in the form that `write` gives it.
-fn refusal(error: &ApiError, write: fn(&ApiError) -> Value) -> Response {
-    let mut response = respond(error.status(), &write(error));
+pub(crate) fn refusal(error: &ApiError, write: fn(&ApiError) -> Value) -> Response {
+    let mut response = respond(error.status(), write(error).to_string());
     if let Some(seconds) = error.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
@@ -94,9 +97,9 @@ fn refusal(error: &ApiError, write: fn(&ApiError) -> Value) -> Response {
 }
 
 /// A request's body: at most `limit` bytes, in time.
-async fn read_bytes(state: &State, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn read_bytes(limits: &Limits, body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let read = axum::body::to_bytes(body, limit);
-    match tokio::time::timeout(state.limits.body_time, read).await {
+    match tokio::time::timeout(limits.body_time, read).await {
         Err(_) => Err(ApiError::BodyTimeOut),
         Ok(Ok(bytes)) => Ok(bytes),
         // Too long, or the client went away, to whom it does not matter.
@@ -104,10 +107,11 @@ async fn read_bytes(state: &State, body: Body, limit: usize) -> Result<Bytes, Ap
     }
 }
 
-/// A request's body that is a JSON object.
-async fn read_body(state: &State, body: Body) -> Result<Map<String, Value>, ApiError> {
-    match serde_json::from_slice(&read_bytes(state, body, state.limits.body).await?) {
-        Ok(Value::Object(members)) => Ok(members),
+/// A request's body that is a JSON object, and as it came.
+pub(crate) async fn read_body(limits: &Limits, body: Body) -> Result<(Bytes, Map<String, Value>), ApiError> {
+    let bytes = read_bytes(limits, body, limits.body).await?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(members)) => Ok((bytes, members)),
         Ok(_) => Err(ApiError::Invalid { param: None, message: "the body must be a JSON object".to_owned() }),
         Err(error) => Err(syntax(&error)),
     }
@@ -128,6 +132,6 @@ fn nonce(headers: &http::HeaderMap) -> Result<Option<Nonce>, ApiError> {
 }
 
 /// A header's text, if it has one.
-fn header<'a>(headers: &'a http::HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a http::HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::Router;
@@ -267,51 +267,72 @@ impl Gateway {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> std::io::Result<()> {
-        let limits = &self.state.limits;
+        let metrics = self.state.metrics.clone();
+        let tally = move |opened: bool| count(&metrics.connections, opened);
         let address = listener.local_addr()?.ip();
-        let service = TowerToHyperService::new(self.router_at(Some(address)));
-        let places = Arc::new(Semaphore::new(limits.connections));
-        let graceful = GracefulShutdown::new();
-        let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(64 << 10);
-        let mut shutdown = pin!(shutdown);
-        loop {
-            let place = tokio::select! {
-                () = &mut shutdown => break,
-                Ok(place) = places.clone().acquire_owned() => place,
-            };
-            let accepted = tokio::select! {
-                () = &mut shutdown => break,
-                accepted = listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                // Out of file handles, most likely: those in use will come free.
-                Err(error) => {
-                    tracing::warn!(kind = ?error.kind(), "a connection was not accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            };
-            // Events are small and must not wait for one another.
-            let _ = stream.set_nodelay(true);
-            let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
-            let connection = graceful.watch(connection);
-            let metrics = self.state.metrics.clone();
-            metrics.connections.fetch_add(1, Relaxed);
-            tokio::spawn(async move {
-                // A connection that breaks is the client's affair.
-                let _ = connection.await;
-                metrics.connections.fetch_sub(1, Relaxed);
-                drop(place);
-            });
-        }
-        drop(listener);
-        if tokio::time::timeout(limits.drain_time, graceful.shutdown()).await.is_err() {
-            tracing::warn!("answers were cut off at the end of the drain time");
-        }
-        Ok(())
+        serve(self.router_at(Some(address)), listener, &self.state.limits, tally, shutdown).await
     }
+}
+
+/// Counts a connection that was opened or ended.
+pub(crate) fn count(gauge: &AtomicU64, opened: bool) {
+    if opened {
+        gauge.fetch_add(1, Relaxed)
+    } else {
+        gauge.fetch_sub(1, Relaxed)
+    };
+}
+
+/// Serves `router` within `limits` until `shutdown` is ready. `tally` hears of every connection that opens (true) or ends.
+pub(crate) async fn serve(
+    router: Router,
+    listener: TcpListener,
+    limits: &Limits,
+    tally: impl Fn(bool) + Clone + Send + 'static,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
+    let service = TowerToHyperService::new(router);
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(64 << 10);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let place = tokio::select! {
+            () = &mut shutdown => break,
+            Ok(place) = places.clone().acquire_owned() => place,
+        };
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            // Out of file handles, most likely: those in use will come free.
+            Err(error) => {
+                tracing::warn!(kind = ?error.kind(), "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Events are small and must not wait for one another.
+        let _ = stream.set_nodelay(true);
+        let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = graceful.watch(connection);
+        let tally = tally.clone();
+        tally(true);
+        tokio::spawn(async move {
+            // A connection that breaks is the client's affair.
+            let _ = connection.await;
+            tally(false);
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain_time, graceful.shutdown()).await.is_err() {
+        tracing::warn!("answers were cut off at the end of the drain time");
+    }
+    Ok(())
 }
 
 /// An error that cannot be.

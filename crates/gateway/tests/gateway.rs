@@ -98,7 +98,8 @@ fn accepted(bundle: &Bundle) {
 fn read(text: &str, request: &Value) -> (Vec<String>, Result<Digest, StreamError>) {
     let now = hallmark_gateway::Host::now(&hallmark_gateway::System);
     let mut reader = Reader::new(node(), json::canonical(request), now);
-    let events = reader.feed(text.as_bytes()).unwrap();
+    let mut events = Vec::new();
+    reader.feed(text.as_bytes(), &mut events).unwrap();
     (events.into_iter().map(|event| event.data).collect(), reader.finish())
 }
 
@@ -125,7 +126,10 @@ async fn streams_are_signed_event_by_event() {
     // The same words as an answer to another request are refused at the first event.
     let now = hallmark_gateway::Host::now(&hallmark_gateway::System);
     let mut reader = Reader::new(node(), "{}", now);
-    assert!(matches!(reader.feed(got.body.as_ref()), Err(StreamError::Signature { index: 0, .. })));
+    assert!(matches!(
+        reader.feed(got.body.as_ref(), &mut Vec::new()),
+        Err(StreamError::Signature { index: 0, .. })
+    ));
     // With the usage option, an event without choices carries the counts.
     let mut asked = request(true);
     asked["stream_options"] = json!({"include_usage": true});
@@ -134,6 +138,25 @@ async fn streams_are_signed_event_by_event() {
     end.unwrap();
     let last: Value = serde_json::from_str(&events[events.len() - 2]).unwrap();
     assert_eq!((&last["choices"], &last["usage"]["total_tokens"]), (&json!([]), &json!(5)));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_at_once_is_signed_where_that_is_asked_for() {
+    let server = over("openai", &both().await).await;
+    let url = format!("{}/v1/chat/completions", server.url);
+    let got = send("POST", url.clone(), &[("x-hallmark-sign", "whole")], request(false).to_string()).await;
+    let (preamble, seal) = (got.header("x-hallmark-stream"), got.header("x-hallmark-seal"));
+    let now = hallmark_gateway::Host::now(&hallmark_gateway::System);
+    let read = |request: &Value, body: &[u8]| {
+        Reader::new(node(), json::canonical(request), now).whole(preamble, seal, body).map(|(_, claim)| claim)
+    };
+    assert_eq!(read(&request(false), &got.body).unwrap().to_string(), got.header("x-hallmark-receipt"));
+    let edited = got.text().replace("stop", "length");
+    assert!(matches!(read(&request(false), edited.as_bytes()), Err(StreamError::Signature { index: 0, .. })));
+    assert!(read(&request(true), &got.body).is_err(), "the answer to another request");
+    let plain = post(url, &request(false)).await;
+    assert_eq!((plain.status, plain.header("x-hallmark-seal")), (200, ""));
     server.stop().await;
 }
 

@@ -1,7 +1,8 @@
 //! Signed streams: an answer that is believed piece by piece (`stream.md`).
 //!
 //! [`Signer`] makes the comment line before each event, [`Reader`] takes the stream's bytes and gives events whose
-//! signature held. Salts, keys and times come from the caller.
+//! signature held. An answer that comes at once is a stream of one event ([`Signer::whole`], [`Reader::whole`]). Salts, keys
+//! and times come from the caller.
 
 use crate::certificate::{Certificate, CertificateError, Purpose};
 use crate::commit::{Opening, OpeningError, Salt};
@@ -20,6 +21,8 @@ pub const MAX_LINE: usize = 1 << 20;
 pub const DEFAULT_NAME: &str = "message";
 /// The name of the request's tensor among a claim's inputs.
 pub const REQUEST: &str = "request";
+/// The name of the one event that stands for an answer which comes at once (§6).
+pub const WHOLE: &str = "whole";
 
 const STREAM_WORD: &str = "hallmark-stream";
 const EVENT_WORD: &str = "hallmark-event";
@@ -137,6 +140,11 @@ pub struct Preamble {
 impl Preamble {
     /// The preamble's line, with its line feed.
     pub fn to_line(&self) -> String {
+        format!(": {STREAM_WORD} {}\n", self.to_text())
+    }
+
+    /// The preamble's JSON, on one line.
+    pub fn to_text(&self) -> String {
         let certificates = Value::Array(vec![self.receipt.to_value(), self.session.to_value()]);
         let value = Value::Object(object([
             ("certificates", certificates),
@@ -144,7 +152,7 @@ impl Preamble {
             ("request_salt", to_hex(&self.request_salt.0).into()),
             ("salt", to_hex(&self.salt.0).into()),
         ]));
-        format!(": {STREAM_WORD} {}\n", value.canonical())
+        value.canonical()
     }
 
     fn parse(text: &str) -> Result<Self, FormatError> {
@@ -162,8 +170,8 @@ impl Preamble {
         Ok(Self { receipt, session, request_salt, salt })
     }
 
-    /// The session key, if `node` stands behind it at `now` (milliseconds since 1970).
-    fn verify(&self, node: KeyId, now: u64) -> Result<PublicKey, StreamError> {
+    /// The receipt key's certificate and the session key, if `node` stands behind both at `now` (milliseconds since 1970).
+    fn verify(&self, node: KeyId, now: u64) -> Result<(Certificate, PublicKey), StreamError> {
         let receipt = in_force(&self.receipt, Purpose::Receipt, now)?;
         if receipt.identity.id() != node {
             return Err(StreamError::Node { expected: node, got: receipt.identity.id() });
@@ -173,7 +181,7 @@ impl Preamble {
             let (expected, got) = (receipt.key.id(), session.identity.id());
             return Err(StreamError::Issuer { expected, got });
         }
-        Ok(session.key)
+        Ok((receipt, session.key))
     }
 }
 
@@ -247,10 +255,24 @@ impl<K: crate::keys::Signer> Signer<K> {
 
     /// The line that goes before the last event, and names the claim.
     pub fn seal(mut self, name: &str, data: &str, claim: &Digest) -> Result<String, SignError> {
+        Ok(format!(": {SEAL_WORD} {}\n", self.seal_text(name, data, claim)?))
+    }
+
+    /// The seal of an answer that comes at once, of which `body` is every byte: `0 <claim> <signature>`.
+    pub fn whole(mut self, body: &[u8], claim: &Digest) -> Result<String, SignError> {
+        self.seal_text(WHOLE, &whole_data(body), claim)
+    }
+
+    fn seal_text(&mut self, name: &str, data: &str, claim: &Digest) -> Result<String, SignError> {
         let index = self.chain.index;
         let signature = self.key.sign(&self.chain.step(name, data, Some(claim)))?;
-        Ok(format!(": {SEAL_WORD} {index} {claim} {}\n", to_base64(&signature)))
+        Ok(format!("{index} {claim} {}", to_base64(&signature)))
     }
+}
+
+/// The data of the event that stands for `body`.
+fn whole_data(body: &[u8]) -> String {
+    Digest::of(&[body]).to_string()
 }
 
 /// An event whose signature held.
@@ -269,6 +291,8 @@ pub struct Reader {
     request: String,
     now: u64,
     line: Vec<u8>,
+    /// The receipt key's certificate, once the preamble held.
+    signer: Option<Certificate>,
     state: State,
     pending: Pending,
 }
@@ -300,20 +324,49 @@ impl Reader {
     /// A reader for the answer of `node` to `request` (its canonical JSON) at `now` (milliseconds since 1970).
     pub fn new(node: KeyId, request: impl Into<String>, now: u64) -> Self {
         let (line, pending) = (Vec::new(), Pending::default());
-        Self { node, request: request.into(), now, line, state: State::Start, pending }
+        Self { node, request: request.into(), now, line, signer: None, state: State::Start, pending }
     }
 
-    /// Takes the next bytes, in any cut; gives the events that they complete. What held before an error is lost with it only within this call: feed events one
-    /// by one to keep them.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, StreamError> {
+    /// Reads an answer that came at once: its preamble and its seal, as its headers give them, and its `body`, every byte. Gives
+    /// the receipt key's certificate and the claim.
+    pub fn whole(
+        mut self,
+        preamble: &str,
+        seal: &str,
+        body: &[u8],
+    ) -> Result<(Certificate, Digest), StreamError> {
+        self.open(preamble)?;
+        self.pending.mark = Some(Mark::parse(seal, true)?);
+        self.pending.name = Some(WHOLE.to_owned());
+        self.pending.data = Some(whole_data(body));
+        self.dispatch()?;
+        match (self.signer, self.state) {
+            (Some(signer), State::Sealed(claim)) => Ok((signer, claim)),
+            _ => Err(StreamError::Cut { events: 1 }),
+        }
+    }
+
+    /// Takes the next bytes, in any cut, and adds the events that they complete to `events`: also those that came before an
+    /// error.
+    pub fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
         if let State::Failed(error) = &self.state {
             return Err(error.clone());
         }
-        let result = self.take(bytes);
+        let result = self.take(bytes, events);
         if let Err(error) = &result {
             self.state = State::Failed(error.clone());
         }
         result
+    }
+
+    /// The receipt key's certificate, once the preamble held. The reader knows no revocations: whoever does looks here.
+    pub fn signer(&self) -> Option<&Certificate> {
+        self.signer.as_ref()
+    }
+
+    /// The claim that the seal names, once it came. Whether anything follows shows only at the end: [`Reader::finish`].
+    pub fn sealed(&self) -> Option<Digest> {
+        if let State::Sealed(claim) = self.state { Some(claim) } else { None }
     }
 
     /// The claim that the whole stream led to.
@@ -329,8 +382,7 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<Vec<Event>, StreamError> {
-        let mut events = Vec::new();
+    fn take(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let ends = piece.ends_with(b"\n");
             if self.line.len().saturating_add(piece.len()) > MAX_LINE {
@@ -344,7 +396,7 @@ impl Reader {
                 events.extend(self.line(&line)?);
             }
         }
-        Ok(events)
+        Ok(())
     }
 
     fn line(&mut self, line: &str) -> Result<Option<Event>, StreamError> {
@@ -375,10 +427,7 @@ impl Reader {
                 if !matches!(self.state, State::Start) {
                     return Err(StreamError::Preamble);
                 }
-                let preamble = Preamble::parse(rest)?;
-                let key = preamble.verify(self.node, self.now)?;
-                let request = request(&self.request, preamble.request_salt)?.commitment();
-                self.state = State::Open { chain: Chain::new(request, &preamble.salt), key };
+                self.open(rest)?;
             }
             EVENT_WORD | SEAL_WORD if self.pending.mark.is_some() => {
                 return Err(StreamError::Signatures { index: self.index(), got: 2 });
@@ -387,6 +436,15 @@ impl Reader {
             SEAL_WORD => self.pending.mark = Some(Mark::parse(rest, true)?),
             _ => {}
         }
+        Ok(())
+    }
+
+    fn open(&mut self, preamble: &str) -> Result<(), StreamError> {
+        let preamble = Preamble::parse(preamble)?;
+        let (signer, key) = preamble.verify(self.node, self.now)?;
+        let request = request(&self.request, preamble.request_salt)?.commitment();
+        self.signer = Some(signer);
+        self.state = State::Open { chain: Chain::new(request, &preamble.salt), key };
         Ok(())
     }
 

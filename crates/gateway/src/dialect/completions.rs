@@ -4,8 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
 use super::{Dialect, Event, Head, openai, with};
+use crate::backend::BackendError;
 use crate::chat::{ChatRequest, Completed, Delta, Finish, Format, Message, Part, Role, ToolChoice};
 use crate::error::ApiError;
+use crate::providers::{self, Reader};
 
 const KNOWN: &[&str] = &[
     "model",
@@ -61,6 +63,27 @@ pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
         stream: fields.flag("stream")?.unwrap_or(false),
         extra: fields.others(KNOWN),
     })
+}
+
+/// Reads the events of a stream.
+#[derive(Debug)]
+pub struct Events;
+
+impl Reader for Events {
+    fn event(&mut self, data: &str) -> Result<Vec<Delta>, BackendError> {
+        if data == "[DONE]" {
+            return Ok(Vec::new());
+        }
+        let event = providers::parse(data)?;
+        if event.get("error").is_some() {
+            return Err(BackendError::Unavailable { why: "it failed in the middle of the answer" });
+        }
+        let text = event.pointer("/choices/0/text").and_then(Value::as_str).unwrap_or_default();
+        let mut deltas = vec![Delta::Text { text: text.to_owned(), tokens: Vec::new() }];
+        let finish = event.pointer("/choices/0/finish_reason").and_then(Value::as_str);
+        deltas.extend(finish.map(|word| Delta::Finish(Finish::named(word))));
+        Ok(deltas)
+    }
 }
 
 /// Writes completions.

@@ -4,10 +4,12 @@ use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
 use super::{Dialect, Event, Head, openai, with};
+use crate::backend::BackendError;
 use crate::chat::{
     ChatRequest, Completed, Delta, Finish, Format, Message, Part, Role, Sampling, Tool, ToolCall, Usage,
 };
 use crate::error::ApiError;
+use crate::providers::{self, Reader};
 
 /// Reads a request.
 pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
@@ -138,6 +140,72 @@ fn format(fields: &Fields<'_>) -> Result<Format, ApiError> {
             strict: format.flag("strict")?,
         }),
         _ => Err(format.wrong("type", "text, json_object or json_schema")),
+    }
+}
+
+/// Reads the events of a stream.
+#[derive(Debug, Default)]
+pub struct Events {
+    told: Completed,
+}
+
+impl Reader for Events {
+    fn event(&mut self, data: &str) -> Result<Vec<Delta>, BackendError> {
+        let event = providers::parse(data)?;
+        let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let deltas = match text("/type") {
+            "response.output_text.delta" => {
+                vec![Delta::Text { text: text("/delta").to_owned(), tokens: Vec::new() }]
+            }
+            "response.output_item.added" if text("/item/type") == "function_call" => {
+                let (id, name) = (text("/item/call_id").to_owned(), text("/item/name").to_owned());
+                let index = self.told.tool_calls.len();
+                vec![Delta::Tool { index, id: Some(id), name: Some(name), arguments: String::new() }]
+            }
+            "response.function_call_arguments.delta" => {
+                let index = self.told.tool_calls.len().saturating_sub(1);
+                vec![Delta::Tool { index, id: None, name: None, arguments: text("/delta").to_owned() }]
+            }
+            "response.completed" | "response.incomplete" => vec![Delta::Finish(self.end(&event)?)],
+            "error" | "response.failed" => {
+                return Err(BackendError::Unavailable { why: "it failed in the middle of the answer" });
+            }
+            _ => Vec::new(),
+        };
+        for delta in &deltas {
+            let malformed = |_| BackendError::Malformed { what: "an answer too large" };
+            self.told.push(delta).map_err(malformed)?;
+        }
+        Ok(deltas)
+    }
+}
+
+impl Events {
+    /// The last event holds the whole answer, which must be what the pieces told.
+    fn end(&self, event: &Value) -> Result<Finish, BackendError> {
+        let mut whole = Completed::default();
+        let items = event.pointer("/response/output").and_then(Value::as_array);
+        for item in items.into_iter().flatten() {
+            let text = |path: &str| item.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+            match text("/type").as_str() {
+                "message" => whole.text.push_str(&text("/content/0/text")),
+                "function_call" => whole.tool_calls.push(ToolCall {
+                    id: text("/call_id"),
+                    name: text("/name"),
+                    arguments: text("/arguments"),
+                }),
+                _ => {}
+            }
+        }
+        if (&whole.text, &whole.tool_calls) != (&self.told.text, &self.told.tool_calls) {
+            return Err(BackendError::Malformed { what: "an end that is not what the pieces told" });
+        }
+        Ok(match event.pointer("/response/incomplete_details/reason").and_then(Value::as_str) {
+            Some("max_output_tokens") => Finish::Length,
+            Some(_) => Finish::ContentFilter,
+            None if whole.tool_calls.is_empty() => Finish::Stop,
+            None => Finish::ToolCalls,
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -51,9 +51,30 @@ impl Default for Patience {
     }
 }
 
+/// Pooled connections, over TLS where the URL says so.
+pub type Connections = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Connections that trust the system's root certificates for `https:` URLs, and give up on connecting after `connect`.
+pub fn connections(connect: Duration) -> Result<Connections, NoRoots> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(connect));
+    let https = HttpsConnectorBuilder::new()
+        .with_native_roots()
+        .map_err(|_| NoRoots)?
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
+    Ok(legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(Duration::from_secs(30))
+        .pool_timer(TokioTimer::new())
+        .build(https))
+}
+
 /// Connections to providers.
 pub struct Client {
-    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Connections,
     patience: Patience,
     budget: Budget,
 }
@@ -72,21 +93,7 @@ pub struct NoRoots;
 impl Client {
     /// A client that trusts the system's root certificates for `https:` URLs.
     pub fn new(patience: Patience) -> Result<Self, NoRoots> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(patience.connect));
-        let https = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|_| NoRoots)?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_timer(TokioTimer::new())
-            .build(https);
-        Ok(Self { http, patience, budget: Budget::default() })
+        Ok(Self { http: connections(patience.connect)?, patience, budget: Budget::default() })
     }
 
     /// Posts; gives the answer once its head says that it is one.
@@ -145,8 +152,7 @@ impl Client {
         if status.is_success() {
             return Ok(Response { body: response.into_body(), between: self.patience.between });
         }
-        let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        let retry_after = retry_after(response.headers());
         match status.as_u16() {
             429 | 503 | 529 => Err(Failure { error: BackendError::Busy { retry_after }, again: true }),
             502 | 504 => Err(Failure {
@@ -154,30 +160,36 @@ impl Client {
                 again: true,
             }),
             _ if status.is_client_error() => {
-                let message = self.message(response.into_body()).await;
+                let message = message(response.into_body(), self.patience.between).await;
                 let error = BackendError::Refused { status: status.as_u16(), message };
                 Err(Failure { error, again: false })
             }
             _ => Err(Failure { error: failed(status), again: false }),
         }
     }
+}
 
-    /// The `error.message` of a refusal.
-    async fn message(&self, body: Incoming) -> String {
-        let read = Limited::new(body, MAX_REFUSAL).collect();
-        let bytes = match tokio::time::timeout(self.patience.between, read).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            _ => return "no reason given".to_owned(),
-        };
-        let value: Option<Value> = serde_json::from_slice(&bytes).ok();
-        let message = value
-            .as_ref()
-            .and_then(|value| value.get("error"))
-            .and_then(|error| error.get("message").and_then(Value::as_str).or_else(|| error.as_str()));
-        let text = message.unwrap_or("no reason given");
-        let end = (0..=text.len().min(MAX_MESSAGE)).rev().find(|at| text.is_char_boundary(*at));
-        text.split_at(end.unwrap_or(0)).0.to_owned()
-    }
+/// When a refusal says to come again.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    text.and_then(|text| text.parse().ok()).map(Duration::from_secs)
+}
+
+/// The `error.message` of a refusal, cut at 1 KiB.
+pub async fn message(body: Incoming, patience: Duration) -> String {
+    let read = Limited::new(body, MAX_REFUSAL).collect();
+    let bytes = match tokio::time::timeout(patience, read).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        _ => return "no reason given".to_owned(),
+    };
+    let value: Option<Value> = serde_json::from_slice(&bytes).ok();
+    let message = value
+        .as_ref()
+        .and_then(|value| value.get("error"))
+        .and_then(|error| error.get("message").and_then(Value::as_str).or_else(|| error.as_str()));
+    let text = message.unwrap_or("no reason given");
+    let end = (0..=text.len().min(MAX_MESSAGE)).rev().find(|at| text.is_char_boundary(*at));
+    text.split_at(end.unwrap_or(0)).0.to_owned()
 }
 
 fn failed(status: StatusCode) -> BackendError {
@@ -254,7 +266,7 @@ impl Events {
 
 /// Second attempts in proportion to requests: when a provider is down, they do not double its load. In tenths of an attempt.
 #[derive(Debug)]
-struct Budget(AtomicU64);
+pub struct Budget(AtomicU64);
 
 const ATTEMPT: u64 = 10;
 const EARNED: u64 = 2;
@@ -267,11 +279,13 @@ impl Default for Budget {
 }
 
 impl Budget {
-    fn earn(&self) {
+    /// Counts a request.
+    pub fn earn(&self) {
         let _ = self.0.fetch_update(Relaxed, Relaxed, |left| Some((left + EARNED).min(MOST)));
     }
 
-    fn spend(&self) -> bool {
+    /// Takes a second attempt, if there is one.
+    pub fn spend(&self) -> bool {
         self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(ATTEMPT)).is_ok()
     }
 }

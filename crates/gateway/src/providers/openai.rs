@@ -245,12 +245,7 @@ fn token(value: &Value) -> Option<Token> {
 }
 
 fn finish(choice: &Value) -> Option<Finish> {
-    Some(match choice.get("finish_reason").and_then(Value::as_str)? {
-        "length" => Finish::Length,
-        "tool_calls" | "function_call" => Finish::ToolCalls,
-        "content_filter" => Finish::ContentFilter,
-        _ => Finish::Stop,
-    })
+    choice.get("finish_reason").and_then(Value::as_str).map(Finish::named)
 }
 
 fn usage(answer: &Value) -> Option<Usage> {

@@ -9,11 +9,12 @@ use axum::extract::State as Shared;
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use hallmark_receipt::Digest;
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request};
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{CAPABILITY, RECEIPT, REQUEST_ID, nonce, read_body, refusal, respond, streaming};
+use super::signed::Wanted;
+use super::{CAPABILITY, REQUEST_ID, nonce, read_body, refusal, streaming};
 use crate::backend::{Answer, BackendError, ModelCard, Origin};
 use crate::chat::Completed;
 use crate::dialect::{Dialect, Head, Kind};
@@ -29,7 +30,7 @@ pub async fn answer(Shared(state): Shared<Arc<State>>, kind: Kind, request: Requ
     let (parts, body) = request.into_parts();
     let result = match start(&state, kind, &parts.headers, body).await {
         Ok((work, answer, true)) => streaming::respond(work, answer),
-        Ok((work, answer, false)) => single(work, answer).await,
+        Ok((work, answer, false)) => single(work, answer, Wanted::read(&parts.headers)).await,
         Err(error) => Err(error),
     };
     result.unwrap_or_else(|error| {
@@ -73,7 +74,7 @@ async fn start(
     let client = state.door.enter(headers)?;
     client.admit(state.host.now())?;
     let nonce = nonce(headers)?;
-    let body = read_body(state, body).await?;
+    let (_, body) = read_body(&state.limits, body).await?;
     let request = kind.parse(&body)?;
     let (card, backend) = state.model(&request.model)?;
     let stream = request.stream;
@@ -111,8 +112,9 @@ async fn start(
     Ok((work, answer.map_err(|_| BackendError::TimedOut)??, stream))
 }
 
-async fn single(mut work: Work, mut answer: Answer) -> Result<Response, ApiError> {
+async fn single(mut work: Work, mut answer: Answer, wanted: Wanted) -> Result<Response, ApiError> {
     let headers = work.headers();
+    let seal = wanted.start(&work.state.notary, work.ticket.as_ref())?;
     let collect = async {
         while let Some(delta) = answer.deltas.next().await {
             work.done.push(&delta?).map_err(|_| BackendError::Malformed { what: "an answer too large" })?;
@@ -122,11 +124,8 @@ async fn single(mut work: Work, mut answer: Answer) -> Result<Response, ApiError
     let limit = work.state.limits.answer_time;
     tokio::time::timeout(limit, collect).await.map_err(|_| BackendError::TimedOut)??;
     let (id, trailer) = work.finish().await?;
-    let mut response = respond(StatusCode::OK, &work.dialect.single(&work.done, &trailer));
+    let mut response = seal.respond(&work.dialect.single(&work.done, &trailer), &id)?;
     response.headers_mut().extend(headers);
-    if let Ok(value) = HeaderValue::try_from(id.to_string()) {
-        response.headers_mut().insert(RECEIPT, value);
-    }
     Ok(response)
 }
 

@@ -7,10 +7,11 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request};
 use serde_json::{Value, json};
 
-use super::{CAPABILITY, RECEIPT, read_body, refusal, respond};
+use super::signed::Wanted;
+use super::{CAPABILITY, nonce, read_body, refusal};
 use crate::backend::BackendError;
 use crate::dialect::openai;
 use crate::error::ApiError;
@@ -28,11 +29,13 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
     let client = state.door.enter(request.headers())?;
     client.admit(state.host.now())?;
     let started = Instant::now();
-    let body = read_body(state, request.into_body()).await?;
+    let (nonce, wants) = (nonce(request.headers())?, Wanted::read(request.headers()));
+    let (_, body) = read_body(&state.limits, request.into_body()).await?;
     let wanted = openai::parse_embed(&body)?;
     let (card, backend) = state.model(&wanted.model)?;
     let (model, count, base64) = (wanted.model.clone(), wanted.input.len(), wanted.base64);
-    let ticket = state.notary.ticket(&crate::json::canonical(&Value::Object(body)), None)?;
+    let ticket = state.notary.ticket(&crate::json::canonical(&Value::Object(body)), nonce)?;
+    let seal = wants.start(&state.notary, Some(&ticket))?;
     let _turn = state.turns.take().await?;
     let answer = tokio::time::timeout(state.limits.answer_time, backend.embed(Arc::new(wanted))).await;
     let answer = answer.map_err(|_| BackendError::TimedOut)??;
@@ -51,11 +54,9 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
     let value = json!({"object": "list", "data": data, "model": model,
         "usage": {"prompt_tokens": usage.input, "total_tokens": usage.total()},
         "hallmark": {"receipt": id.to_string()}});
-    let mut response = respond(StatusCode::OK, &value);
-    for (name, text) in [(RECEIPT, id.to_string()), (CAPABILITY, capability)] {
-        if let Ok(value) = HeaderValue::try_from(text) {
-            response.headers_mut().insert(name, value);
-        }
+    let mut response = seal.respond(&value, &id)?;
+    if let Ok(value) = HeaderValue::try_from(capability) {
+        response.headers_mut().insert(CAPABILITY, value);
     }
     Ok(response)
 }

@@ -41,7 +41,7 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
     let client = state.door.enter(request.headers())?;
     client.admit(state.host.now())?;
     let nonce = nonce(request.headers())?;
-    let body = read_bytes(state, request.into_body(), state.limits.body).await?;
+    let body = read_bytes(&state.limits, request.into_body(), state.limits.body).await?;
     let asked: Asked<'_> = serde_json::from_slice(&body).map_err(|error| {
         if error.is_data() {
             let message = "the body must be {\"model\": NAME, \"inputs\": {NAME: tensor}} and nothing else";
@@ -88,7 +88,7 @@ fn written(graph: &GraphModel, outputs: &Named, time: Duration, settled: &Settle
     let value = json!({"id": settled.request_id.to_string(), "object": "inference", "created": now / 1000,
         "model": graph.name(), "outputs": tensor_json::write_all(outputs),
         "usage": {"run_microseconds": micros}, "hallmark": {"receipt": settled.id.to_string()}});
-    let mut response = respond(StatusCode::OK, &value);
+    let mut response = respond(StatusCode::OK, value.to_string());
     let texts = [
         (RECEIPT, settled.id.to_string()),
         (CAPABILITY, settled.capability.to_text()),

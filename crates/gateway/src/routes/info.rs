@@ -17,7 +17,7 @@ use crate::server::State;
 
 /// The process lives.
 pub async fn health() -> Response {
-    respond(StatusCode::OK, &json!({"status": "ok"}))
+    respond(StatusCode::OK, json!({"status": "ok"}).to_string())
 }
 
 /// Answers can be given: there is a model, and the receipt key's certificate is in force.
@@ -27,9 +27,10 @@ pub async fn ready(Shared(state): Shared<Arc<State>>) -> Response {
     } else if !state.notary.is_ready() {
         "the receipt key's certificate is not in force"
     } else {
-        return respond(StatusCode::OK, &json!({"status": "ready", "node": state.notary.node().to_string()}));
+        let node = state.notary.node().to_string();
+        return respond(StatusCode::OK, json!({"status": "ready", "node": node}).to_string());
     };
-    respond(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready", "why": why}))
+    respond(StatusCode::SERVICE_UNAVAILABLE, json!({"status": "not ready", "why": why}).to_string())
 }
 
 pub async fn models(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Response {
@@ -38,7 +39,7 @@ pub async fn models(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Re
     }
     let language = state.catalog.values().map(|(card, _)| describe(card));
     let data: Value = language.chain(state.graphs.values().map(|graph| graph.describe(false))).collect();
-    respond(StatusCode::OK, &json!({"object": "list", "data": data}))
+    respond(StatusCode::OK, json!({"object": "list", "data": data}).to_string())
 }
 
 pub async fn model(
@@ -51,7 +52,7 @@ pub async fn model(
         None => state.model(&name).map(|(card, _)| describe(card)),
     });
     match found {
-        Ok(entry) => respond(StatusCode::OK, &entry),
+        Ok(entry) => respond(StatusCode::OK, entry.to_string()),
         Err(error) => refusal(&error, ApiError::openai),
     }
 }
@@ -72,7 +73,10 @@ fn describe(card: &ModelCard) -> Value {
 /// OpenGradient's signing key.
 pub async fn signing_key(Shared(state): Shared<Arc<State>>) -> Response {
     match &state.tee {
-        Some(key) => respond(StatusCode::OK, &json!({"public_key": key.pem(), "tee_id": key.tee_id()})),
+        Some(key) => {
+            let value = json!({"public_key": key.pem(), "tee_id": key.tee_id()});
+            respond(StatusCode::OK, value.to_string())
+        }
         None => refusal(&ApiError::NotFound, ApiError::openai),
     }
 }

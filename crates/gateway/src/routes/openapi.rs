@@ -73,7 +73,7 @@ pub async fn document() -> Response {
                                 "key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
         },
     });
-    respond(StatusCode::OK, &document)
+    respond(StatusCode::OK, document.to_string())
 }
 
 fn parameters(path: &str) -> Vec<Value> {
@@ -84,11 +84,17 @@ fn parameters(path: &str) -> Vec<Value> {
     let header = |name: &str, what: &str| json!({"name": name, "in": "header", "required": false, "description": what, "schema": text});
     match path {
         "/v1/receipts/{id}" => out.push(header("x-hallmark-capability", "From the answer's header")),
-        "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/messages" | "/v1/infer" => {
+        "/v1/chat/completions"
+        | "/v1/completions"
+        | "/v1/responses"
+        | "/v1/messages"
+        | "/v1/embeddings"
+        | "/v1/infer" => {
             out.push(header(
                 "x-hallmark-nonce",
                 "The requester's own nonce for the claim: 64 hexadecimal digits",
             ));
+            out.push(header("x-hallmark-sign", "`whole`: sign an answer that is not streamed, every byte"));
         }
         _ => {}
     }

@@ -20,7 +20,10 @@ use crate::notary::{NotaryError, SessionKey};
 use crate::server::Never;
 
 /// A silent stream says that it lives, so that nothing between gives it up.
-const PING: Duration = Duration::from_secs(15);
+pub const PING: Duration = Duration::from_secs(15);
+
+/// What it says.
+pub const PING_LINE: &[u8] = b": ping\n\n";
 
 struct Streaming {
     work: Work,
@@ -36,16 +39,23 @@ pub fn respond(work: Work, answer: Answer) -> Result<Response, ApiError> {
     let ticket = work.ticket.as_ref().ok_or(ApiError::Receipt)?;
     let (signer, preamble) = work.state.notary.stream(ticket)?;
     let headers = work.headers();
-    let streaming = Streaming { work, answer, signer: Some(signer), preamble: Some(preamble) };
+    let preamble = Some(preamble.to_line());
+    let streaming = Streaming { work, answer, signer: Some(signer), preamble };
     let body = unfold(streaming, |mut streaming| async move {
         let bytes = streaming.next().await?;
         Some((Ok::<_, Never>(bytes), streaming))
     });
-    let mut response = Response::new(Body::from_stream(body));
-    *response.headers_mut() = headers;
+    let mut response = of_events(Body::from_stream(body));
+    response.headers_mut().extend(headers);
+    Ok(response)
+}
+
+/// An answer whose body is a stream of events.
+pub fn of_events(body: Body) -> Response {
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok(response)
+    response
 }
 
 impl Streaming {
@@ -62,7 +72,7 @@ impl Streaming {
             let left = self.work.state.limits.answer_time.checked_sub(self.work.started.elapsed());
             let Some(left) = left else { return Some(self.fail(out, BackendError::TimedOut.into())) };
             let delta = match tokio::time::timeout(left.min(PING), self.answer.deltas.next()).await {
-                Err(_) => return Some(Bytes::from_static(b": ping\n\n")),
+                Err(_) => return Some(Bytes::from_static(PING_LINE)),
                 Ok(None) if self.work.done.finish.is_none() => {
                     return Some(self.fail(out, BackendError::Cut.into()));
                 }
@@ -94,7 +104,7 @@ impl Streaming {
         let signer = self.signer.as_mut().ok_or(ApiError::Receipt)?;
         let name = event.name.unwrap_or(DEFAULT_NAME);
         out.push_str(&signer.event(name, &event.data).map_err(NotaryError::from)?);
-        frame(out, event);
+        event.write(out);
         self.work.state.metrics.stream_events_total.fetch_add(1, Relaxed);
         Ok(())
     }
@@ -118,7 +128,7 @@ impl Streaming {
                 Ok(line) => out.push_str(&line),
                 Err(error) => tracing::error!(%error, "a stream was not sealed"),
             }
-            frame(&mut out, &last);
+            last.write(&mut out);
         }
         out.into()
     }
@@ -132,18 +142,7 @@ impl Streaming {
         {
             out.push_str(&line);
         }
-        frame(&mut out, &event);
+        event.write(&mut out);
         out.into()
     }
-}
-
-fn frame(out: &mut String, event: &Event) {
-    if let Some(name) = event.name {
-        out.push_str("event: ");
-        out.push_str(name);
-        out.push('\n');
-    }
-    out.push_str("data: ");
-    out.push_str(&event.data);
-    out.push_str("\n\n");
 }

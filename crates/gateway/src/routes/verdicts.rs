@@ -12,7 +12,7 @@ use hallmark_receipt::{Nonce, RequestId};
 use hallmark_verdict::render;
 use http::{HeaderMap, Request, StatusCode};
 
-use super::{NONCE, REQUEST_ID, header, nonce, read_bytes, refusal, respond_text};
+use super::{NONCE, REQUEST_ID, header, nonce, read_bytes, refusal, respond};
 use crate::error::ApiError;
 use crate::judge::judge_bundle;
 use crate::server::State;
@@ -25,7 +25,7 @@ async fn verdict(state: &Arc<State>, request: Request<Body>) -> Result<Response,
     let client = state.door.enter(request.headers())?;
     client.admit(state.host.now())?;
     let named = named(request.headers())?;
-    let bundle = read_bytes(state, request.into_body(), state.limits.bundle).await?;
+    let bundle = read_bytes(&state.limits, request.into_body(), state.limits.bundle).await?;
     // A re-run is as much work as the answer was.
     let turn = state.runs.take().await?;
     let worker = Arc::clone(state);
@@ -39,7 +39,7 @@ async fn verdict(state: &Arc<State>, request: Request<Body>) -> Result<Response,
         "judge".to_owned(),
         Value::Object(object([("node", state.notary.node().to_string().into())])),
     );
-    Ok(respond_text(StatusCode::OK, Value::Object(members).canonical()))
+    Ok(respond(StatusCode::OK, Value::Object(members).canonical()))
 }
 
 /// The request that the asker made, where it names one: both headers, or neither.

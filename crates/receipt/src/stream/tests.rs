@@ -45,14 +45,16 @@ fn blocks(request_text: &str, salt: u8) -> Vec<String> {
 /// How many events held, and how it ended.
 fn read(blocks: &[String]) -> (usize, Result<Digest, StreamError>) {
     let mut reader = Reader::new(node(), REQUEST_TEXT, NOW);
-    let mut held = 0;
-    for block in blocks {
-        match reader.feed(block.as_bytes()) {
-            Ok(events) => held += events.len(),
-            Err(error) => return (held, Err(error)),
-        }
-    }
-    (held, reader.finish())
+    let mut held = Vec::new();
+    // In one piece: what is wrong takes nothing from what came before it.
+    let fed = reader.feed(blocks.concat().as_bytes(), &mut held);
+    (held.len(), fed.and_then(|()| reader.finish()))
+}
+
+/// What a reader makes of these bytes alone.
+fn feed(bytes: &[u8]) -> Result<Vec<Event>, StreamError> {
+    let mut events = Vec::new();
+    Reader::new(node(), REQUEST_TEXT, NOW).feed(bytes, &mut events).map(|()| events)
 }
 
 #[test]
@@ -62,10 +64,13 @@ fn an_honest_stream_is_read_in_any_cut() {
     let mut reader = Reader::new(node(), REQUEST_TEXT, NOW);
     let mut events = Vec::new();
     for byte in blocks.concat().bytes() {
-        events.extend(reader.feed(&[byte]).unwrap());
+        assert!(reader.sealed().is_none());
+        reader.feed(&[byte], &mut events).unwrap();
     }
     assert_eq!(events.iter().map(|e| e.data.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "[DONE]"]);
     assert_eq!(events[3].name, "end");
+    assert_eq!(reader.signer().map(|signer| signer.key), Some(key(2).public_key()));
+    assert_eq!(reader.sealed(), Some(CLAIM));
     assert_eq!(reader.finish(), Ok(CLAIM));
 }
 
@@ -115,7 +120,7 @@ fn attacks_are_caught_at_their_event() {
 fn preambles_are_judged_first() {
     let honest = blocks(REQUEST_TEXT, 5);
     let read = |preamble: Preamble, now| {
-        Reader::new(node(), REQUEST_TEXT, now).feed(preamble.to_line().as_bytes()).map(|_| ())
+        Reader::new(node(), REQUEST_TEXT, now).feed(preamble.to_line().as_bytes(), &mut Vec::new())
     };
     assert_eq!(read(preamble(5), NOW), Ok(()));
     let validity = Err(StreamError::Validity { not_before: 0, not_after: 2000, now: 2001 });
@@ -130,17 +135,16 @@ fn preambles_are_judged_first() {
     assert!(matches!(read(wrong, NOW), Err(StreamError::Issuer { .. })));
     // Events without a preamble, a preamble twice, one after an event.
     for blocks in [vec![honest[1].clone()], vec![honest[0].clone(), honest[0].clone()]] {
-        let mut reader = Reader::new(node(), REQUEST_TEXT, NOW);
-        assert_eq!(reader.feed(blocks.concat().as_bytes()), Err(StreamError::Preamble));
+        assert_eq!(feed(blocks.concat().as_bytes()), Err(StreamError::Preamble));
     }
     assert_eq!(super::tests::read(&[]), (0, Err(StreamError::Cut { events: 0 })));
 }
 
 #[test]
 fn hostile_lines_are_refused() {
-    let mut reader = Reader::new(node(), REQUEST_TEXT, NOW);
-    assert_eq!(reader.feed(&vec![b'x'; MAX_LINE + 1]), Err(StreamError::Line));
-    assert_eq!(reader.feed(b"\n"), Err(StreamError::Line), "nothing after an error");
+    let (mut reader, mut none) = (Reader::new(node(), REQUEST_TEXT, NOW), Vec::new());
+    assert_eq!(reader.feed(&vec![b'x'; MAX_LINE + 1], &mut none), Err(StreamError::Line));
+    assert_eq!(reader.feed(b"\n", &mut none), Err(StreamError::Line), "nothing after an error");
     for line in [
         ": hallmark-event\n",
         ": hallmark-event 01 AA==\n",
@@ -152,30 +156,61 @@ fn hostile_lines_are_refused() {
         ": hallmark-stream {}\n",
         ": hallmark-stream x\n",
     ] {
-        let mut reader = Reader::new(node(), REQUEST_TEXT, NOW);
-        assert!(matches!(reader.feed(line.as_bytes()), Err(StreamError::Format(_))), "{line}");
+        assert!(matches!(feed(line.as_bytes()), Err(StreamError::Format(_))), "{line}");
     }
     for bytes in [b"\xff\n".as_slice(), b"data: x\r\n"] {
-        assert_eq!(Reader::new(node(), REQUEST_TEXT, NOW).feed(bytes), Err(StreamError::Line));
+        assert_eq!(feed(bytes), Err(StreamError::Line));
     }
     // Comments and fields that mean nothing here.
-    assert_eq!(Reader::new(node(), REQUEST_TEXT, NOW).feed(b": ping\n\nretry: 5\n\n\n"), Ok(Vec::new()));
+    assert_eq!(feed(b": ping\n\nretry: 5\n\n\n"), Ok(Vec::new()));
+}
+
+/// An answer that comes at once is a stream of one event: nothing of it, of its headers or of the request can be another.
+#[test]
+fn a_whole_answer_is_signed_to_its_last_byte() {
+    let preamble = preamble(5);
+    let commitment = request(REQUEST_TEXT, preamble.request_salt).unwrap().commitment();
+    let body = b"{\"a\":1}\n";
+    let seal = Signer::new(commitment, &preamble.salt, key(3)).whole(body, &CLAIM).unwrap();
+    let text = preamble.to_text();
+    let read = |request: &str, preamble: &str, seal: &str, body: &[u8]| {
+        Reader::new(node(), request, NOW)
+            .whole(preamble, seal, body)
+            .map(|(signer, claim)| (signer.key, claim))
+    };
+    assert_eq!(read(REQUEST_TEXT, &text, &seal, body), Ok((key(2).public_key(), CLAIM)));
+    let mismatch = Err(StreamError::Signature { index: 0, source: SignatureError::Mismatch });
+    assert_eq!(read(REQUEST_TEXT, &text, &seal, b"{\"a\":2}\n"), mismatch, "another body");
+    assert_eq!(read("{}", &text, &seal, body), mismatch, "another request");
+    let other = seal.replace(&CLAIM.to_string(), &Digest([8; 32]).to_string());
+    assert_eq!(read(REQUEST_TEXT, &text, &other, body), mismatch, "another claim");
+    assert_eq!(read(REQUEST_TEXT, &self::preamble(6).to_text(), &seal, body), mismatch, "other salts");
+    let stranger = Preamble { receipt: certificate(7, 2, Purpose::Receipt), ..preamble };
+    let (expected, got) = (node(), key(7).public_key().id());
+    assert_eq!(
+        read(REQUEST_TEXT, &stranger.to_text(), &seal, body),
+        Err(StreamError::Node { expected, got })
+    );
+    // A seal of a stream is none of a whole answer, whatever the body.
+    let stream = blocks(REQUEST_TEXT, 5).pop().unwrap();
+    let seal = stream.lines().next().unwrap().trim_start_matches(": hallmark-seal ");
+    assert_eq!(read(REQUEST_TEXT, &text, seal, b"[DONE]"), Err(StreamError::Index { expected: 0, got: 3 }));
+    for seal in ["", "0", "0 zz AA==", "00"] {
+        assert!(matches!(read(REQUEST_TEXT, &text, seal, body), Err(StreamError::Format(_))), "{seal}");
+    }
 }
 
 /// Whatever one byte becomes: what the reader gives is what was sent, from the first event on, and no seal holds for less.
 #[test]
 fn no_flipped_bit_gives_another_event() {
     let honest = blocks(REQUEST_TEXT, 5).concat();
-    let whole = Reader::new(node(), REQUEST_TEXT, NOW).feed(honest.as_bytes()).unwrap();
+    let whole = feed(honest.as_bytes()).unwrap();
     for at in (0..honest.len()).step_by(11) {
         let mut bytes = honest.clone().into_bytes();
         bytes[at] ^= 1 << (at % 7);
         let mut reader = Reader::new(node(), REQUEST_TEXT, NOW);
         let mut held = Vec::new();
-        let fed = bytes.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| {
-            held.extend(reader.feed(line)?);
-            Ok::<_, StreamError>(())
-        });
+        let fed = reader.feed(&bytes, &mut held);
         assert!(whole.starts_with(&held), "byte {at}");
         let sealed = reader.finish().is_ok();
         assert_eq!(sealed, fed.is_ok() && held == whole, "byte {at}");
