@@ -198,6 +198,7 @@ fn banner(address: SocketAddr, model: &str, has_keys: bool) {
     let import = if has_keys { "import os; " } else { "" };
     for line in [
         format!("listening on http://{address}/v1"),
+        format!("page at http://{host}/"),
         String::new(),
         format!(
             "  curl http://{host}/v1/chat/completions -H 'content-type: application/json'{header} \\\n    -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'"
