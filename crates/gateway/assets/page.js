@@ -346,11 +346,11 @@ function showVerdict(box, verdict) {
 
 function checkRow(check) {
   const [word, name] = { passed: ["ok", "passed"], failed: ["failed", "failed"] }[check.outcome] ?? ["not checked", "not-checked"];
-  const texts = [check.reason, check.outcome === "failed" && check.expected ? `expected ${check.expected}, got ${check.got}` : check.got];
+  const more = check.outcome === "failed" && check.expected && check.got && !check.reason.includes(check.got);
+  const detail = check.reason ? check.reason + (more ? `: expected ${check.expected}, got ${check.got}` : "") : check.got ?? "";
   return make("tr", {}, [
     make("th", { scope: "row", text: check.title }),
-    make("td", { name, text: word }),
-    make("td", { text: texts.filter(Boolean).join(": ") }),
+    make("td", {}, [make("span", { name, text: word }), ` ${detail}`]),
   ]);
 }
 
