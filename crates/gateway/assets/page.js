@@ -217,6 +217,8 @@ function blank({ dtype, shape }) {
 /** The place of an answer. */
 function place(question) {
   const body = make("div");
+  // The answer is read out as it comes; a receipt's twenty rows are not, only the verdict is (in the status line).
+  body.setAttribute("aria-live", "polite");
   const receipt = make("div", { name: "receipt", hidden: true });
   at("answers").prepend(make("article", { name: "answer" }, [make("h3", { text: question }), body, receipt]));
   return { body, receipt };
@@ -229,8 +231,7 @@ async function submit(event) {
   at("problem").textContent = "";
   try {
     const run = state.model.hallmark?.kind === "graph" ? runGraph : runChat;
-    await run(state.model, newNonce());
-    tell("");
+    tell((await run(state.model, newNonce())) ?? "");
   } catch (error) {
     tell("");
     complain(error);
@@ -241,7 +242,6 @@ async function submit(event) {
 
 function busy(now) {
   state.busy = now;
-  at("answers").setAttribute("aria-busy", String(now));
   ["go", "fresh", "model"].forEach((id) => { at(id).disabled = now; });
 }
 
@@ -253,7 +253,7 @@ async function runGraph(model, nonce) {
   const answer = await response.json();
   const { body, receipt } = place(`${model.id}, ${answer.usage.run_microseconds} µs`);
   showOutputs(body, model.hallmark, answer.outputs, known);
-  await showReceipt(receipt, answer.hallmark.receipt, response.headers, nonce);
+  return showReceipt(receipt, answer.hallmark.receipt, response.headers, nonce);
 }
 
 function showOutputs(body, about, outputs, known) {
@@ -293,7 +293,7 @@ async function runChat(model, nonce) {
   }
   if (!id) throw new Error("the answer was cut: it has no receipt");
   state.messages = [...messages, { role: "assistant", content: body.textContent }];
-  await showReceipt(receipt, id, response.headers, nonce);
+  return showReceipt(receipt, id, response.headers, nonce);
 }
 
 /** The data of server-sent events. The page does not check their signatures: the receipt is what is judged. */
@@ -312,6 +312,7 @@ async function* events(stream) {
 
 // Receipts.
 
+/** Fetches, judges and shows a receipt; gives the verdict's line. */
 async function showReceipt(box, id, headers, nonce) {
   box.hidden = false;
   box.append(make("h3", { text: `Receipt ${id}` }));
@@ -321,14 +322,19 @@ async function showReceipt(box, id, headers, nonce) {
   const fetched = await ask("/v1/receipts/" + id, { headers: { "x-hallmark-capability": capability } });
   const isWhole = fetched.headers.get("x-hallmark-openings") === "included";
   const bundle = await fetched.arrayBuffer();
-  const save = saveButton(bundle, id, isWhole);
+  let line;
   try {
     const names = { "x-request-id": headers.get("x-request-id") ?? "", "x-hallmark-nonce": nonce };
-    showVerdict(box, await (await post("/v1/verdicts", bundle, names)).json());
+    const verdict = await (await post("/v1/verdicts", bundle, names)).json();
+    showVerdict(box, verdict);
+    line = `This server's word: ${verdict.summary[0]}`;
   } catch (error) {
-    box.append(make("p", { name: "failed", text: `not judged: ${error.message}` }));
+    line = `Not judged: ${error.message}`;
+    box.append(make("p", { name: "failed", text: line }));
   }
-  box.append(make("p", { text: "Judge it yourself, on a machine that you trust:" }), make("pre", { text: `hallmark verify ${fileName(id)}` }), ...save);
+  box.append(make("p", { text: "Judge it yourself, on a machine that you trust:" }), make("pre", { text: `hallmark verify ${fileName(id)}` }));
+  box.append(...saveButton(bundle, id, isWhole));
+  return line;
 }
 
 const fileName = (id) => `${id.slice(0, 12)}.receipt.json`;
