@@ -171,7 +171,7 @@ function letters(tensor) {
   const box = make("input", { id: "phrase", autocomplete: "off", maxLength: size });
   const number = (letter) => (/[a-z]/.test(letter) ? letter.charCodeAt(0) - 96 : 0);
   const values = () => {
-    const plain = box.value.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+    const plain = box.value.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().replaceAll("ß", "ss");
     return Array.from({ length: size }, (_, index) => number(plain[index] ?? ""));
   };
   const spell = (data) => data.map((value) => (value ? String.fromCharCode(96 + value) : " ")).join("").trimEnd();
@@ -356,7 +356,7 @@ function checkRow(check) {
   const detail = check.reason ? check.reason + (more ? `: expected ${check.expected}, got ${check.got}` : "") : check.got ?? "";
   return make("tr", {}, [
     make("th", { scope: "row", text: check.title }),
-    make("td", {}, [make("span", { name, text: word }), ` ${detail}`]),
+    make("td", {}, [make("span", { name, text: word }), (check.outcome === "passed" ? " " : ": ") + detail]),
   ]);
 }
 
