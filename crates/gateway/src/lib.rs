@@ -38,7 +38,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **What this crate does not do**: end TLS (a proxy or the caller's listener does), take payment, or judge receipts.
+//! **What this crate does not do**: end TLS (a proxy or the caller's listener does), or take payment.
 
 pub mod backend;
 pub mod chat;

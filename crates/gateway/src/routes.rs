@@ -25,6 +25,7 @@ mod embeddings;
 mod infer;
 mod info;
 mod openapi;
+mod page;
 mod receipts;
 mod signed;
 pub(crate) mod streaming;
@@ -50,6 +51,9 @@ pub fn router(state: Arc<State>, site: Site) -> Router {
     let site = Arc::new(site);
     let answers = |kind: Kind| post(move |state, request| answer::answer(state, kind, request));
     Router::new()
+        .route("/", get(page::html))
+        .route("/page.js", get(page::script))
+        .route("/page.css", get(page::style))
         .route("/v1/chat/completions", answers(Kind::Chat))
         .route("/v1/completions", answers(Kind::Completions))
         .route("/v1/responses", answers(Kind::Responses))

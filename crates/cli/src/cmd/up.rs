@@ -216,7 +216,7 @@ fn banner(address: SocketAddr, names: &Names, has_keys: bool) {
             "  curl http://{host}/v1/{path} -H 'content-type: application/json'{header} \\\n    -d '{body}'"
         )
     };
-    let mut lines = vec![format!("listening on http://{address}/v1")];
+    let mut lines = vec![format!("listening on http://{address}/v1"), format!("page at http://{host}/")];
     if let Some(model) = &names.embeds {
         let body = format!("{{\"model\": \"{model}\", \"input\": \"Hello\"}}");
         lines.extend([String::new(), curl("embeddings", body)]);

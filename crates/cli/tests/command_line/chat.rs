@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 
@@ -53,25 +53,90 @@ fn a_language_models_folder_is_the_model_it_was_and_takes_no_tensors() {
     assert!(run.err.contains("model.safetensors"), "{}", run.err);
 }
 
+/// A running `up`, stopped when this is dropped.
+struct Node {
+    process: Child,
+    address: String,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+impl Node {
+    fn start(place: &Place, arguments: &[&str]) -> Self {
+        let all = [&["up"], arguments].concat();
+        let mut process = place.command(&all).stderr(Stdio::piped()).spawn().unwrap();
+        let mut banner = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let line = banner.find(|line| line.starts_with("page at ")).unwrap();
+        let address = line.trim_start_matches("page at http://").trim_end_matches('/').to_owned();
+        Self { process, address }
+    }
+
+    /// A request's answer: head and body.
+    fn ask(&self, line: &str, headers: &str, body: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let len = body.len();
+        write!(
+            stream,
+            "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}content-length: {len}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> &'a str {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap()
+}
+
 #[test]
-fn a_gateway_serves_the_shipped_model_and_stays_on_this_machine() {
+fn a_gateway_serves_the_shipped_models_with_a_page_and_stays_on_this_machine() {
     let place = Place::new();
     assert_eq!(place.run(&["up", "--listen", "0.0.0.0:0"]).code, 2);
-    let mut gateway =
-        place.command(&["up", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
-    let mut banner = BufReader::new(gateway.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let line = banner.find(|line| line.starts_with("listening on ")).unwrap();
-    let address = line.trim_start_matches("listening on http://").trim_end_matches("/v1").to_owned();
+    let node = Node::start(&place, &["--listen", "127.0.0.1:0"]);
     let body =
         json!({"model": "tiny-chat", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]});
-    let body = body.to_string();
-    let mut stream = TcpStream::connect(&address).unwrap();
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json";
-    write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    gateway.kill().unwrap();
-    gateway.wait().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("x-hallmark-receipt: ") && answer.contains("chat.completion"), "{answer}");
+    let (head, body) = node.ask("POST /v1/chat/completions", "", &body.to_string());
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.contains("x-hallmark-receipt: ") && body.contains("chat.completion"), "{body}");
+    let (head, page) = node.ask("GET /", "", "");
+    assert!(head.starts_with("HTTP/1.1 200") && page.contains("/page.js"), "{head}");
+}
+
+#[test]
+fn a_run_over_http_with_a_key_is_verified_elsewhere_and_refused_when_altered() {
+    let place = Place::new();
+    let file = place.path("keys.toml").display().to_string();
+    let secret = place.ok(&["up", "--keys", &file, "--new-key", "alice"]);
+    let key = format!("authorization: Bearer {}\r\n", secret.trim());
+    let node = Node::start(&place, &["--listen", "127.0.0.1:0", "--keys", &file]);
+    let (head, _) = node.ask("GET /v1/models", "", "");
+    assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+    let (head, model) = node.ask("GET /v1/models/digits-cnn", &key, "");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let model: Value = serde_json::from_str(&model).unwrap();
+    assert_eq!(model["hallmark"]["view"], "image");
+    let body = json!({"model": "digits-cnn", "inputs": model["hallmark"]["examples"][0]["inputs"]});
+    let (head, _) = node.ask("POST /v1/infer", &key, &body.to_string());
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let (id, capability) = (header(&head, "x-hallmark-receipt"), header(&head, "x-hallmark-capability"));
+    let opened = format!("{key}x-hallmark-capability: {capability}\r\n");
+    let (_, bundle) = node.ask(&format!("GET /v1/receipts/{id}"), &opened, "");
+
+    let elsewhere = Place::new();
+    let run = elsewhere.run(&["verify", &elsewhere.file("a.receipt.json", &bundle)]);
+    assert_eq!(run.code, 0, "{}{}", run.out, run.err);
+    assert!(run.out.contains("ok  replay"), "{}", run.out);
+    let mut altered: Value = serde_json::from_str(&bundle).unwrap();
+    altered["openings"]["outputs"][0]["data"] = altered["openings"]["inputs"][0]["data"].clone();
+    altered["openings"]["outputs"][0]["shape"] = json!([1, 64]);
+    let run = elsewhere.run(&["verify", &elsewhere.file("b.receipt.json", altered.to_string())]);
+    assert_eq!(run.code, 1, "{}{}", run.out, run.err);
 }

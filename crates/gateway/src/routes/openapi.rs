@@ -35,6 +35,7 @@ pub const ADDRESSES: &[(&str, &str, &str)] = &[
     ("get", "/ready", "Answers can be given"),
     ("get", "/metrics", "Counts in Prometheus's text form"),
     ("get", "/openapi.json", "This document"),
+    ("get", "/", "A page for people over these addresses"),
 ];
 
 pub async fn document() -> Response {
