@@ -29,6 +29,7 @@ SHIPPED = HERE / "tiny-chat"
 NAME, SEED = "tiny-chat", 20261121
 VOCAB, WIDTH, LAYERS, HEADS, KV_HEADS, HEAD, HIDDEN = 2048, 128, 4, 4, 2, 32, 352
 THETA, EPSILON, CONTEXT = 10000.0, 1e-5, 512
+ALLOWED = 2048  # tokens that the file allows: positions are rotations, so longer chats work, unlearnt
 LENGTH, ROWS, RATE, WARMUP, DECAY = 192, 8, 4e-3, 100, 0.1
 TALKS = 10  # how often an epoch has each dialogue
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
@@ -221,12 +222,12 @@ def export(tokenizer, params):
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", "vocab_size": VOCAB,
         "hidden_size": WIDTH, "intermediate_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
         "num_key_value_heads": KV_HEADS, "head_dim": HEAD, "hidden_act": "silu", "rms_norm_eps": EPSILON, "rope_theta": THETA,
-        "rope_scaling": None, "max_position_embeddings": CONTEXT, "tie_word_embeddings": True, "attention_bias": False,
+        "rope_scaling": None, "max_position_embeddings": ALLOWED, "tie_word_embeddings": True, "attention_bias": False,
         "mlp_bias": False, "bos_token_id": start, "eos_token_id": end, "pad_token_id": pad, "use_cache": True})
     write("tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": START, "eos_token": END, "pad_token": PAD, "unk_token": None,
         "additional_special_tokens": [START, END], "add_bos_token": False, "add_eos_token": False,
-        "clean_up_tokenization_spaces": False, "model_max_length": CONTEXT, "chat_template": TEMPLATE})
+        "clean_up_tokenization_spaces": False, "model_max_length": ALLOWED, "chat_template": TEMPLATE})
     write("generation_config.json", {"bos_token_id": start, "eos_token_id": end, "pad_token_id": pad, "do_sample": True,
                                      "temperature": 0.5, "top_p": 0.9, "max_new_tokens": 96})
 
@@ -309,7 +310,7 @@ A language model small enough to ship, and weak: it has learnt the form of a dic
 | architecture | Llama: RMSNorm, rotary positions (theta {THETA:.0f}), grouped-query attention, SwiGLU, tied embeddings |
 | shape | {LAYERS} layers, width {WIDTH}, {HEADS} query and {KV_HEADS} key-value heads of {HEAD}, hidden {HIDDEN}; {count:,} parameters, bf16 |
 | tokens | byte-level BPE, {VOCAB} tokens; ChatML |
-| context | trained on chats of up to {LENGTH} tokens; the file allows {CONTEXT} |
+| context | trained on chats of up to {LENGTH} tokens; the file allows {ALLOWED} |
 | training | AdamW, {minutes:.0f} minutes of wall time on a shared CPU core |
 | retrain | `./x train tiny_chat` (bounded by time, so the weights differ each time) |
 

@@ -4,6 +4,11 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "digest/decoders.rs"]
+mod decoders;
+#[path = "../tests/decoder/fixture.rs"]
+#[allow(dead_code)] // The decoder's own tests use more of it.
+mod fixture;
 #[path = "digest/suite.rs"]
 mod suite;
 

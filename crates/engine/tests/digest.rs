@@ -2,6 +2,11 @@
 //! architectures. To record a wanted change: the example `digest` prints the new one for `vectors/engine-digest.txt`.
 
 mod common;
+#[path = "../examples/digest/decoders.rs"]
+mod decoders;
+#[path = "decoder/fixture.rs"]
+#[allow(dead_code)] // The decoder's own tests use more of it.
+mod fixture;
 #[path = "../examples/digest/suite.rs"]
 mod suite;
 

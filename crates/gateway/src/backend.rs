@@ -24,6 +24,11 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
+    /// What its models are called in lists: `language`, or `embedding` where they do not chat.
+    fn kind(&self) -> &'static str {
+        "language"
+    }
+
     /// Embeds texts.
     fn embed(&self, request: Arc<EmbedRequest>) -> BoxFuture<'_, Result<Embeddings, BackendError>> {
         drop(request);

@@ -1,5 +1,5 @@
 //! The fixed suite whose digest must be the same everywhere: elementary functions on a dense sample, kernels of every shape class,
-//! a batch beside its rows, the shipped models on their samples.
+//! a batch beside its rows, the shipped models on their samples, answers of decoders.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use hallmark_model::onnx::{self, Limits, NoExternalData};
 use hallmark_receipt::{Data, Digest, Tensor};
 
 use crate::common::{Build, Seed};
+use crate::decoders;
 
 macro_rules! model {
     ($name:literal) => {
@@ -64,6 +65,7 @@ pub fn digest(isa: Isa, threads: usize) -> Result<Digest, Failure> {
         let inputs = arrays(samples).ok_or_else(|| format!("{name}: samples"))?;
         parts.push(of_tensors(&run(graph, &inputs).map_err(|e| format!("{name}: {e}"))?));
     }
+    parts.push(decoders::digest(isa, threads, decoders::SHORT)?);
     let bytes: Vec<&[u8]> = parts.iter().map(|part| &part.as_bytes()[..]).collect();
     Ok(Digest::of(&bytes))
 }

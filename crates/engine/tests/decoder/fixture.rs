@@ -1,4 +1,5 @@
 //! Small decoders with pseudo-random weights, as files in memory.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

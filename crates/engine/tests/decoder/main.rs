@@ -10,7 +10,6 @@ use hallmark_engine::decoder::{Decoder, Finish};
 use hallmark_model::llm::Parameters;
 use hallmark_model::llm::reference::Reference;
 use hallmark_model::llm::sampling::{History, sample};
-use hallmark_receipt::Digest;
 
 use fixture::{CONFIGS, Random, decoder, drawn, files, open};
 
@@ -78,32 +77,5 @@ fn answers_equal_the_references() {
             let got = decoder.generate(&prompt, stopped).unwrap();
             assert_eq!((got.tokens.as_slice(), got.finish), (&want[..=first], Finish::Stop), "{name}");
         }
-    }
-}
-
-/// Tokens of every configuration, 16 greedy and 64 drawn after a prompt of 40.
-fn digest(isa: Isa, threads: usize) -> Digest {
-    let mut bytes = Vec::new();
-    for (i, (_, config)) in CONFIGS.iter().enumerate() {
-        let files = files(config, i as u64);
-        let mut decoder = decoder(&files, isa, threads, &|_| ());
-        let prompt = Random(i as u64).tokens(40, 50);
-        for parameters in [Parameters::greedy(16), drawn(1, 64), Parameters::greedy(64), drawn(2, 16)] {
-            let answer = decoder.generate_masked(&prompt, parameters, Some(3), &mut |_, _| ()).unwrap();
-            for (token, one) in answer.tokens.iter().zip(&answer.logprobs) {
-                bytes.extend_from_slice(&token.to_be_bytes());
-                bytes.extend_from_slice(&one.value.to_bits().to_be_bytes());
-            }
-        }
-    }
-    Digest::of(&[&bytes])
-}
-
-/// To record a wanted change: the message has the new digest for `vectors/llm/digest.txt`.
-#[test]
-fn the_recorded_digest_on_every_instruction_set() {
-    let recorded = include_str!("../../../../vectors/llm/digest.txt").trim();
-    for (isa, threads) in Isa::available().zip([2, 1, 3]) {
-        assert_eq!(digest(isa, threads).to_string(), recorded, "{isa}, {threads} threads");
     }
 }

@@ -214,6 +214,10 @@ impl Replayer for Serving {
 }
 
 impl Backend for Serving {
+    fn kind(&self) -> &'static str {
+        "embedding"
+    }
+
     fn replayer(&self) -> Option<&dyn Replayer> {
         Some(self)
     }

@@ -37,7 +37,7 @@ pub async fn models(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Re
     if let Err(error) = state.door.enter(&headers) {
         return refusal(&error, ApiError::openai);
     }
-    let language = state.catalog.values().map(|(card, _)| describe(card));
+    let language = state.catalog.values().map(|(card, backend)| describe(card, backend.kind()));
     let data: Value = language.chain(state.graphs.values().map(|graph| graph.describe(false))).collect();
     respond(StatusCode::OK, json!({"object": "list", "data": data}).to_string())
 }
@@ -49,7 +49,7 @@ pub async fn model(
 ) -> Response {
     let found = state.door.enter(&headers).and_then(|_| match state.graphs.get(&name) {
         Some(graph) => Ok(graph.describe(true)),
-        None => state.model(&name).map(|(card, _)| describe(card)),
+        None => state.model(&name).map(|(card, backend)| describe(card, backend.kind())),
     });
     match found {
         Ok(entry) => respond(StatusCode::OK, entry.to_string()),
@@ -57,7 +57,7 @@ pub async fn model(
     }
 }
 
-fn describe(card: &ModelCard) -> Value {
+fn describe(card: &ModelCard, kind: &str) -> Value {
     let hallmark = match &card.model {
         Model::Id(id) => json!({"id": id.to_string()}),
         Model::Claimed { provider, name } => json!({"claimed": {"provider": provider, "name": name}}),
@@ -67,7 +67,7 @@ fn describe(card: &ModelCard) -> Value {
         json!({"asset": price.asset, "input": price.input, "output": price.output, "per_tokens": 1_000_000})
     });
     json!({"id": card.name, "object": "model", "created": 0, "owned_by": card.owner,
-           "hallmark": {"kind": "language", "model": hallmark, "price": price}})
+           "hallmark": {"kind": kind, "model": hallmark, "price": price}})
 }
 
 /// OpenGradient's signing key.
