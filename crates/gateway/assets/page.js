@@ -56,10 +56,11 @@ function newNonce() {
 async function loadModels() {
   at("problem").textContent = "";
   const list = await (await ask("/v1/models")).json();
-  state.models = list.data;
-  const options = list.data.map((model) => make("option", { value: model.id, text: label(model) }));
+  // Models that embed have nothing to show here.
+  state.models = list.data.filter((model) => model.hallmark?.kind !== "embedding");
+  const options = state.models.map((model) => make("option", { value: model.id, text: label(model) }));
   at("model").replaceChildren(...options);
-  if (list.data.length) await choose(list.data[0].id);
+  if (state.models.length) await choose(state.models[0].id);
   else tell("This node serves no model.");
 }
 
