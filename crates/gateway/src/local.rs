@@ -2,7 +2,8 @@
 //!
 //! A decoder has a thread of its own. Requests join and leave it between steps; an answer that nobody reads any more is dropped.
 
-pub mod embedding;
+pub mod carried;
+mod embedding;
 mod language;
 mod replay;
 mod run;
