@@ -2,8 +2,8 @@
 //!
 //! A decoder has a thread of its own. Requests join and leave it between steps; an answer that nobody reads any more is dropped.
 
-pub mod carried;
-mod embedding;
+mod carried;
+pub mod embedding;
 mod language;
 mod replay;
 mod run;
