@@ -9,6 +9,7 @@
 use std::error::Error;
 
 use anyhow::Error as AnyError;
+use hallmark_gateway::local::{LanguageError, LocalError};
 use serde_json::{Value, json};
 
 use crate::config::ConfigError;
@@ -187,6 +188,14 @@ fn known_hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             InputError::Shape { .. } | InputError::Missing { .. } | InputError::Unknown { .. } => {
                 Some("`hallmark model show MODEL` lists the inputs")
             }
+            _ => None,
+        };
+    }
+    if let Some(LocalError::Language(error)) = cause.downcast_ref() {
+        return match error {
+            LanguageError::Missing(_) | LanguageError::NoVocabulary => Some(
+                "put the publisher's tokenizer.json and tokenizer_config.json beside the weights in a folder, and add that",
+            ),
             _ => None,
         };
     }

@@ -51,9 +51,9 @@ pub struct Manifest {
 pub struct DecoderEntry {
     /// The version of `spec/sampling.md`.
     pub sampling: u32,
-    /// SHA-256 of the tokenizer's file, if there is one.
+    /// SHA-256 of the tokenizer's file, or of what a GGUF carries in its place, if there is one.
     pub tokenizer: Option<Digest>,
-    /// SHA-256 of the chat template's file, if there is one.
+    /// SHA-256 of the chat template's file, or of what a GGUF carries in its place, if there is one.
     pub template: Option<Digest>,
 }
 

@@ -5,6 +5,7 @@ mod bad_input;
 mod chat;
 mod demo;
 mod docs;
+mod gguf;
 mod onnx;
 mod receipts;
 mod stores;

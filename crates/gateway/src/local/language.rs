@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
+use hallmark_model::llm::model::TOKENIZER;
 use hallmark_model::llm::sampling::{MAX_STOP, Parameters, Seed};
+use hallmark_model::llm::{Carried, LlmError};
 use hallmark_text::{
     ChatTemplate, FunctionCall, Grammar, GrammarCompiler, GrammarError, GrammarKind, Message, Request,
     SpecialTokens, Tokenizer, ToolCall,
 };
 use serde_json::{Value, json};
 
+use super::carried::Own;
 use crate::backend::BackendError;
 use crate::chat::{self, ChatRequest, Format, Part, Role, ToolChoice};
 
@@ -20,7 +23,7 @@ const DEFAULT_TOKENS: usize = 1024;
 const END: &str = "eos_token_id";
 
 /// Why files do not make a language model that chats.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum LanguageError {
@@ -32,6 +35,14 @@ pub enum LanguageError {
     Tokenizer(#[from] hallmark_text::TokenizerError),
     #[error(transparent)]
     Template(#[from] hallmark_text::TemplateError),
+    #[error(
+        "its .gguf carries no vocabulary (`tokenizer.ggml.tokens`), and no tokenizer.json lies beside it"
+    )]
+    NoVocabulary,
+    #[error("gguf: metadata `tokenizer.ggml.{name}` is not {expected}")]
+    Metadata { name: &'static str, expected: &'static str },
+    #[error(transparent)]
+    Gguf(#[from] LlmError),
     #[error("no file says at which token an answer ends")]
     NoEnd,
     #[error("the tokenizer has {tokens} tokens, the model {rows}")]
@@ -81,28 +92,36 @@ impl Language {
             Some(bytes) => serde_json::from_slice(bytes)
                 .map_err(|error| LanguageError::Json { file, why: error.to_string() }),
         };
-        let tokenizer = files.get("tokenizer.json").ok_or(LanguageError::Missing("tokenizer.json"))?;
-        let tokenizer = Tokenizer::from_json(tokenizer)?;
+        let mut own = own(files)?;
         let (config, defaults) = (json("config.json")?, json("generation_config.json")?);
         let about = json("tokenizer_config.json")?;
         let source = match files.get("chat_template.jinja") {
             Some(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-            None => template(&about),
+            None if files.contains_key("tokenizer_config.json") => template(&about),
+            None => own.as_mut().and_then(|own| own.template.take()),
         };
         let source = source.ok_or(LanguageError::Missing("chat template"))?;
-        let token = |name: &str| {
-            let value = about.get(name)?;
-            value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
+        let token = |name: &str, id: &str| {
+            let value = about.get(name);
+            let value = value.and_then(|value| value.as_str().or_else(|| value.get("content")?.as_str()));
+            value.map(str::to_owned).or_else(|| own.as_ref()?.token(id))
         };
-        let special = SpecialTokens {
-            bos: token("bos_token"),
-            eos: token("eos_token"),
-            pad: token("pad_token"),
-            unk: token("unk_token"),
-            control: tokenizer.control_tokens(),
+        let mut special = SpecialTokens {
+            bos: token("bos_token", "bos_token_id"),
+            eos: token("eos_token", "eos_token_id"),
+            pad: token("pad_token", "padding_token_id"),
+            unk: token("unk_token", "unknown_token_id"),
+            control: Vec::new(),
         };
+        let (tokenizer, ends) = match (own, files.get(TOKENIZER)) {
+            (Some(own), _) => (own.tokenizer, own.stop),
+            (None, Some(file)) => (Tokenizer::from_json(file)?, Vec::new()),
+            (None, None) => return Err(LanguageError::Missing(TOKENIZER)),
+        };
+        special.control = tokenizer.control_tokens();
         let named = special.eos.as_deref().and_then(|text| tokenizer.token_id(text));
-        let mut stop: Vec<u32> = named.into_iter().chain(ids(&config)).chain(ids(&defaults)).collect();
+        let mut stop: Vec<u32> =
+            named.into_iter().chain(ends).chain(ids(&config)).chain(ids(&defaults)).collect();
         stop.sort_unstable();
         stop.dedup();
         stop.truncate(MAX_STOP);
@@ -194,6 +213,15 @@ impl Language {
 /// The request is at fault.
 fn refused(why: &dyn fmt::Display) -> BackendError {
     BackendError::Refused { status: 400, message: why.to_string().chars().take(1024).collect() }
+}
+
+/// What the `.gguf` carries, where no `tokenizer.json` lies beside it.
+fn own(files: &BTreeMap<String, Vec<u8>>) -> Result<Option<Own>, LanguageError> {
+    if files.contains_key(TOKENIZER) {
+        return Ok(None);
+    }
+    let gguf = files.keys().find(|name| name.ends_with(".gguf"));
+    gguf.map(|name| Own::new(Carried::read(name, files)?)).transpose()
 }
 
 /// The template in `tokenizer_config.json`: one text, or the one named `default`.

@@ -146,6 +146,11 @@ impl<'a, N: Network> CheckpointOf<'a, N> {
         files
     }
 
+    /// Where the files come from.
+    pub(super) fn source(&self) -> &'a dyn ExternalData {
+        self.source
+    }
+
     fn find(&self, role: N::Role) -> Option<(&[usize], &Stored)> {
         let found = self.weights.iter().find(|(other, _, _)| *other == role);
         found.map(|(_, shape, stored)| (shape.as_slice(), stored))

@@ -5,6 +5,7 @@ use hallmark_receipt::json::{Object, Value, object};
 use hallmark_receipt::wire::{Fields, FormatError};
 
 use super::architecture::{Architecture, Family, Role, Rope, Scaling};
+use super::carried::Carried;
 use super::checkpoint::{CONFIG, Checkpoint};
 use super::error::LlmError;
 use super::model::{TEMPLATES, TOKENIZER, number, size};
@@ -151,15 +152,22 @@ impl Network for Architecture {
     }
 
     fn describe(
-        _: &Checkpoint<'_>,
+        checkpoint: &Checkpoint<'_>,
         manifest: &mut Manifest,
         digest: &dyn Fn(&str) -> Option<Digest>,
     ) -> Result<(), LlmError> {
-        manifest.decoder = Some(DecoderEntry {
+        let mut entry = DecoderEntry {
             sampling: sampling::VERSION,
             tokenizer: digest(TOKENIZER),
             template: TEMPLATES.into_iter().find_map(digest),
-        });
+        };
+        let gguf = checkpoint.files().into_iter().find(|name| name.ends_with(".gguf"));
+        if let Some(file) = gguf.filter(|_| entry.tokenizer.is_none()) {
+            let carried = Carried::read(file, checkpoint.source())?;
+            entry.template = entry.template.or_else(|| carried.template_digest());
+            entry.tokenizer = carried.tokenizer;
+        }
+        manifest.decoder = Some(entry);
         Ok(())
     }
 

@@ -42,6 +42,8 @@ pub struct Gguf {
     pub metadata: BTreeMap<String, Meta>,
     /// Tensors by name; shapes are row-major, the outermost axis first.
     pub tensors: BTreeMap<String, Stored>,
+    /// Where the entries `tokenizer.*` lie: first byte and end of key, type and value.
+    pub tokenizer: BTreeMap<String, (u64, u64)>,
 }
 
 /// Reads the header of `file`.
@@ -50,8 +52,7 @@ pub struct Gguf {
 /// Any fault of the format, each named; lengths are checked before memory is taken.
 pub fn read(file: &str, source: &dyn ExternalData) -> Result<Gguf, LlmError> {
     let size = source.size(file).map_err(|source| LlmError::File { name: file.to_owned(), source })?;
-    let mut cursor =
-        Cursor { file, source, end: size.min(MAX_HEADER), at: 0, chunk: Vec::new(), chunk_at: 0 };
+    let mut cursor = Cursor::new(file, source, 0, size.min(MAX_HEADER));
     if &cursor.array::<4>()? != b"GGUF" {
         return Err(Fault::Magic.into());
     }
@@ -64,13 +65,17 @@ pub fn read(file: &str, source: &dyn ExternalData) -> Result<Gguf, LlmError> {
     };
     let tensors = bounded("tensors", cursor.u64()?, MAX_TENSORS)?;
     let entries = bounded("metadata entries", cursor.u64()?, MAX_METADATA)?;
-    let mut metadata = BTreeMap::new();
+    let (mut metadata, mut tokenizer) = (BTreeMap::new(), BTreeMap::new());
     for _ in 0..entries {
+        let start = cursor.at;
         let key = cursor.name()?;
         let kind = cursor.u32()?;
         let value = cursor.value(kind, 0)?;
         if metadata.contains_key(&key) {
             return Err(LlmError::Duplicate { what: "gguf metadata", key: cut(&key) });
+        }
+        if key.starts_with("tokenizer.") {
+            tokenizer.insert(key.clone(), (start, cursor.at));
         }
         metadata.insert(key, value);
     }
@@ -110,7 +115,7 @@ pub fn read(file: &str, source: &dyn ExternalData) -> Result<Gguf, LlmError> {
         }
         all.insert(name, stored);
     }
-    Ok(Gguf { metadata, tensors: all })
+    Ok(Gguf { metadata, tensors: all, tokenizer })
 }
 
 fn kind_fault(key: &str, expected: &'static str) -> LlmError {
@@ -118,7 +123,7 @@ fn kind_fault(key: &str, expected: &'static str) -> LlmError {
 }
 
 /// Reads on in a file, a chunk at a time.
-struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     file: &'a str,
     source: &'a dyn ExternalData,
     /// Where the header must have ended.
@@ -128,7 +133,12 @@ struct Cursor<'a> {
     chunk_at: u64,
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    /// At byte `at` of `file`; nothing behind byte `end` is read.
+    pub(super) fn new(file: &'a str, source: &'a dyn ExternalData, at: u64, end: u64) -> Self {
+        Self { file, source, end, at, chunk: Vec::new(), chunk_at: 0 }
+    }
+
     /// The next `N` bytes.
     fn array<const N: usize>(&mut self) -> Result<[u8; N], LlmError> {
         let bytes = self.bytes(N as u64)?;
@@ -136,7 +146,7 @@ impl Cursor<'_> {
     }
 
     /// The next `len` bytes, which the caller has bounded.
-    fn bytes(&mut self, len: u64) -> Result<Vec<u8>, LlmError> {
+    pub(super) fn bytes(&mut self, len: u64) -> Result<Vec<u8>, LlmError> {
         let short = || LlmError::from(Fault::Short { limit: self.end });
         let end = self.at.checked_add(len).filter(|&end| end <= self.end).ok_or_else(short)?;
         if self.at < self.chunk_at || end > self.chunk_at + self.chunk.len() as u64 {
@@ -159,15 +169,15 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    fn u32(&mut self) -> Result<u32, LlmError> {
+    pub(super) fn u32(&mut self) -> Result<u32, LlmError> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, LlmError> {
+    pub(super) fn u64(&mut self) -> Result<u64, LlmError> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn name(&mut self) -> Result<String, LlmError> {
+    pub(super) fn name(&mut self) -> Result<String, LlmError> {
         let len = self.u64()?;
         if len > MAX_NAME {
             return Err(Fault::TooMany { what: "bytes of a name", got: len, limit: MAX_NAME }.into());
@@ -176,7 +186,7 @@ impl Cursor<'_> {
         String::from_utf8(bytes).map_err(|_| Fault::Utf8.into())
     }
 
-    fn value(&mut self, kind: u32, depth: usize) -> Result<Meta, LlmError> {
+    pub(super) fn value(&mut self, kind: u32, depth: usize) -> Result<Meta, LlmError> {
         Ok(match kind {
             0 => Meta::Unsigned(self.array::<1>().map(u8::from_le_bytes)?.into()),
             1 => Meta::Signed(self.array::<1>().map(i8::from_le_bytes)?.into()),

@@ -8,6 +8,7 @@
 //! are bounded before memory is taken, and every refusal is an [`LlmError`] that names what is wrong.
 
 pub mod architecture;
+pub mod carried;
 pub mod checkpoint;
 pub mod config;
 mod decoder;
@@ -22,6 +23,7 @@ pub mod safetensors;
 pub mod sampling;
 
 pub use architecture::{Architecture, Family, Part, Role, Rope, Scaling};
+pub use carried::Carried;
 pub use checkpoint::{Checkpoint, CheckpointOf};
 pub use encoder::Encoder;
 pub use error::LlmError;

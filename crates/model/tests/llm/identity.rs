@@ -4,6 +4,7 @@ use hallmark_model::llm::model::Skeleton;
 use hallmark_model::llm::{Checkpoint, DecoderModel, LlmError};
 use hallmark_model::manifest::{Manifest, Model, ModelError};
 use hallmark_model::onnx::{Limits, NoExternalData};
+use hallmark_receipt::Digest;
 
 use super::{Files, files, names};
 
@@ -99,4 +100,33 @@ fn leaves_open_to_the_root() {
     }
     assert_eq!(model.open_leaf(&checkpoint, 0, 64).unwrap(), None);
     assert_eq!(model.open_leaf(&checkpoint, 1000, 0).unwrap(), None);
+}
+
+#[test]
+fn a_gguf_without_a_tokenizers_file_gives_the_digest_of_its_entries() {
+    let mut files = files("mistral", &["model.gguf"]);
+    let file = files["model.gguf"].clone();
+    let key = b"tokenizer.ggml.tokens";
+    let start = file.windows(key.len()).position(|window| window == key).unwrap() - 8;
+    let number =
+        |at: usize| usize::try_from(u64::from_le_bytes(file[at..at + 8].try_into().unwrap())).unwrap();
+    // The key and its length, two types, a count; then texts with their lengths.
+    let count = start + 8 + key.len() + 8;
+    let end = (0..number(count)).fold(count + 8, |at, _| at + 8 + number(at));
+    let expected = Digest::of(&[&file[start..end]]);
+    let id = |files: &Files| {
+        let model = DecoderModel::load(&names(files), files).unwrap();
+        (model.manifest().decoder.clone().unwrap(), model.id())
+    };
+    let (decoder, own) = id(&files);
+    assert_eq!((decoder.tokenizer, decoder.template), (Some(expected), None));
+    // A file beside it comes first.
+    files.insert("tokenizer.json".into(), b"{}".to_vec());
+    let (decoder, beside) = id(&files);
+    assert_eq!(decoder.tokenizer, Some(Digest::of(&[b"{}"])));
+    assert_ne!(own, beside);
+    // A list that says it is endless is refused by name.
+    files.remove("tokenizer.json");
+    files.get_mut("model.gguf").unwrap()[count..count + 8].fill(0xff);
+    assert!(matches!(DecoderModel::load(&names(&files), &files), Err(LlmError::Gguf(_))));
 }
