@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, ChildStderr, Stdio};
 
 use serde_json::{Value, json};
 
@@ -57,21 +57,63 @@ fn a_language_models_folder_is_the_model_it_was_and_takes_no_tensors() {
 fn a_gateway_serves_the_shipped_model_and_stays_on_this_machine() {
     let place = Place::new();
     assert_eq!(place.run(&["up", "--listen", "0.0.0.0:0"]).code, 2);
-    let mut gateway =
-        place.command(&["up", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
-    let mut banner = BufReader::new(gateway.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let line = banner.find(|line| line.starts_with("listening on ")).unwrap();
+    let gateway = started(&place, &["up", "--listen", "127.0.0.1:0"]);
+    let answer = ask(&gateway.address);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("x-hallmark-receipt: ") && answer.contains("chat.completion"), "{answer}");
+}
+
+#[test]
+fn a_proxy_hands_out_what_the_pinned_gateway_signed_and_keeps_the_receipt() {
+    let (there, here) = (Place::new(), Place::new());
+    let gateway = started(&there, &["up", "--listen", "127.0.0.1:0"]);
+    let identity = serde_json::from_str::<Value>(&there.run(&["keys", "show", "--json"]).out).unwrap();
+    let pinned = format!("http://{}={}", gateway.address, identity["identity"].as_str().unwrap());
+    assert_eq!(here.run(&["proxy", "--listen", "0.0.0.0:0", "--gateway", &pinned]).code, 2);
+    assert_eq!(here.run(&["proxy", "--gateway", "http://127.0.0.1:1"]).code, 2);
+    let command = ["proxy", "--listen", "127.0.0.1:0", "--gateway"];
+    let proxy = started(&here, &[&command[..], &[&pinned]].concat());
+    let other = format!("http://{}={}", gateway.address, "7".repeat(64));
+    let strict = started(&here, &[&command[..], &[&other]].concat());
+    let (answer, refusal) = (ask(&proxy.address), ask(&strict.address));
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("chat.completion"), "{answer}");
+    assert!(refusal.starts_with("HTTP/1.1 502") && refusal.contains("is from node"), "{refusal}");
+    let list = serde_json::from_str::<Value>(&here.run(&["receipts", "list", "--json"]).out).unwrap();
+    assert_eq!(list["receipts"].as_array().unwrap().len(), 1, "{list}");
+}
+
+/// A server that said where it listens; stopped when dropped.
+struct Server {
+    process: Child,
+    address: String,
+    /// Stays open: the server goes on speaking.
+    _banner: BufReader<ChildStderr>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+fn started(place: &Place, args: &[&str]) -> Server {
+    let mut process = place.command(args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut banner = BufReader::new(process.stderr.take().unwrap());
+    let line = banner.by_ref().lines().map(Result::unwrap).find(|line| line.starts_with("listening on "));
+    let line = line.unwrap();
     let address = line.trim_start_matches("listening on http://").trim_end_matches("/v1").to_owned();
+    Server { process, address, _banner: banner }
+}
+
+fn ask(address: &str) -> String {
     let body =
         json!({"model": "tiny-chat", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]});
     let body = body.to_string();
-    let mut stream = TcpStream::connect(&address).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json";
     write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    gateway.kill().unwrap();
-    gateway.wait().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("x-hallmark-receipt: ") && answer.contains("chat.completion"), "{answer}");
+    answer
 }
