@@ -118,6 +118,12 @@ pub enum Command {
     /// providers come from the environment variables that the table names. Listens on this machine alone unless --keys says who may ask. Keeps the newest 100,000
     /// receipts, at most 4 GiB, in the home's folder `gateway`.
     Up(Up),
+    /// Verify gateways' answers for plain clients: an endpoint on this machine that hands out only what holds
+    ///
+    /// Forwards OpenAI's and Anthropic's requests to the first gateway that answers. Each event of a stream is handed out once
+    /// its signature by the pinned identity held; the end of an answer once its receipt is accepted, opened, compared and kept
+    /// in the home. Anything wrong ends the answer with an error. Re-runs nothing; `hallmark verify` does with a kept receipt.
+    Proxy(Proxy),
     /// List, show and redact receipts
     #[command(visible_alias = "receipt")]
     Receipts {
@@ -278,6 +284,20 @@ pub struct Up {
     /// A host name that is this node's, beyond localhost and the address; may be repeated. Requests to other names are refused
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
+}
+
+/// `proxy`.
+#[derive(Args, Clone, Debug)]
+pub struct Proxy {
+    /// A gateway's URL without /v1, and the identity (key or id) that must sign; may be repeated, the first that answers is asked
+    #[arg(long, value_name = "URL=IDENTITY", required = true)]
+    pub gateway: Vec<String>,
+    /// Loopback address and port; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    pub listen: std::net::SocketAddr,
+    /// The environment variable with the gateways' API key, which each of them gets; keys of clients are never passed on
+    #[arg(long, value_name = "NAME")]
+    pub key_env: Option<String>,
 }
 
 /// `receipts`.

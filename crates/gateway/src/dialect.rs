@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::backend::BackendError;
 use crate::chat::{ChatRequest, Completed, Delta};
 use crate::error::ApiError;
 use crate::providers::{self, Reader};
@@ -75,6 +76,21 @@ impl Kind {
             Self::Responses => Box::new(responses::Events::default()),
             Self::Messages => providers::anthropic::SPEC.wire.reader(),
         }
+    }
+
+    /// The message that a whole answer tells: what [`Dialect::single`] wrote it from.
+    pub fn message(self, answer: &Value) -> Result<Value, BackendError> {
+        let deltas = match self {
+            Self::Chat => providers::openai::SPEC.wire.single(answer)?,
+            Self::Completions => completions::Events.event(&answer.to_string())?,
+            Self::Responses => return Ok(responses::told(answer).message()),
+            Self::Messages => providers::anthropic::SPEC.wire.single(answer)?,
+        };
+        let mut told = Completed::default();
+        for delta in &deltas {
+            told.push(delta).map_err(|_| BackendError::Malformed { what: "an answer too large" })?;
+        }
+        Ok(told.message())
     }
 
     /// What OpenGradient's clients hash of the request; they speak only some of the formats.

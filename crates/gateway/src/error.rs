@@ -89,6 +89,32 @@ pub enum ApiError {
     /// The backend did not answer.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// What a gateway answered does not hold: the proxy hands nothing more of it out.
+    #[error("the gateway's answer is not verified and is not handed out: {why}")]
+    False {
+        /// The check that failed.
+        why: String,
+    },
+    /// A gateway stopped in the middle of an answer.
+    #[error("the gateway's answer ended before it was verified: {why}")]
+    GatewayLost {
+        /// What happened.
+        why: String,
+    },
+    /// No gateway has it.
+    #[error("the gateway has nothing of this name: {message}")]
+    GatewayLacks {
+        /// Its word.
+        message: String,
+    },
+    /// The proxy has no gateway that answers.
+    #[error("no gateway answers: {reasons}")]
+    NoGateway {
+        /// What is wrong with each.
+        reasons: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The receipt could not be made or kept; without one there is no answer.
     #[error("the receipt could not be issued")]
     Receipt,
@@ -138,6 +164,9 @@ impl ApiError {
                 BackendError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
                 _ => StatusCode::BAD_GATEWAY,
             },
+            Self::False { .. } | Self::GatewayLost { .. } => StatusCode::BAD_GATEWAY,
+            Self::GatewayLacks { .. } => StatusCode::NOT_FOUND,
+            Self::NoGateway { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Receipt | Self::Judge => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -145,7 +174,9 @@ impl ApiError {
     /// When to try again, in whole seconds.
     pub fn retry_after(&self) -> Option<u64> {
         let wait = match self {
-            Self::Quota { retry_after } | Self::Overloaded { retry_after } => *retry_after,
+            Self::Quota { retry_after }
+            | Self::Overloaded { retry_after }
+            | Self::NoGateway { retry_after, .. } => *retry_after,
             Self::Backend(BackendError::Busy { retry_after }) => {
                 retry_after.unwrap_or(Duration::from_secs(1))
             }
@@ -163,6 +194,9 @@ impl ApiError {
             Self::BodyTooLarge { .. } => Some("request_too_large"),
             Self::OtherRoute { .. } => Some("other_route"),
             Self::Host { .. } => Some("host_not_allowed"),
+            Self::False { .. } => Some("answer_not_verified"),
+            Self::GatewayLost { .. } => Some("gateway_lost"),
+            Self::NoGateway { .. } => Some("no_gateway"),
             Self::Origin => Some("origin_not_allowed"),
             _ => None,
         }

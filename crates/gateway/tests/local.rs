@@ -200,7 +200,7 @@ async fn answers_side_by_side_are_those_alone_and_bad_requests_are_refused() {
         assert_eq!(alone.replay.outputs, together.replay.outputs);
         assert_eq!(alone.done.text, together.done.text);
     }
-    let long = "word ".repeat(2_000);
+    let long = "word ".repeat(4_000);
     let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]);
     for body in [
         ask(&long),

@@ -16,6 +16,7 @@ mod demo;
 pub mod infer;
 mod keys;
 mod model;
+mod proxy;
 mod receipts;
 mod settings;
 mod up;
@@ -50,6 +51,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Verify(args) => verify::run(&app, &args),
         Command::Chat(args) => chat::run(&app, &args),
         Command::Up(args) => up::run(&app, &args),
+        Command::Proxy(args) => proxy::run(&app, &args),
         Command::Receipts { command } => receipts::run(&app, command),
         Command::Keys { command } => keys::run(&app, command),
         Command::Config => settings::run(&app),

@@ -192,7 +192,7 @@ fn make_key(app: &App, name: &str, path: &Path) -> Result<Exit> {
 }
 
 /// Ends when the process is asked to stop.
-async fn stopped() {
+pub async fn stopped() {
     let _ = tokio::signal::ctrl_c().await;
     console::note("stopping: running answers may finish");
 }

@@ -95,11 +95,16 @@ pub fn context(app: &App, trust: &[String], copy: Option<&Copy>) -> Result<Conte
 }
 
 fn trusted(text: &str) -> Result<KeyId> {
-    let key = PublicKey::from_str(text).map(|key| key.id());
-    key.or_else(|error| KeyId::from_str(text).map_err(|_| error)).context(
+    identity(text).context(
         Note::usage("--trust takes a public key, or the id of an identity")
             .hint("the node's owner gets it from `hallmark keys export`; never take it from the bundle"),
     )
+}
+
+/// A public key's id, or an id.
+pub fn identity(text: &str) -> Result<KeyId, <PublicKey as FromStr>::Err> {
+    let key = PublicKey::from_str(text).map(|key| key.id());
+    key.or_else(|error| KeyId::from_str(text).map_err(|_| error))
 }
 
 /// The exit code of a verdict.

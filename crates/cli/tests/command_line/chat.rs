@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
 
 use serde_json::{Value, json};
 
@@ -53,10 +53,12 @@ fn a_language_models_folder_is_the_model_it_was_and_takes_no_tensors() {
     assert!(run.err.contains("model.safetensors"), "{}", run.err);
 }
 
-/// A running `up`, stopped when this is dropped.
+/// A running `up` or `proxy`, stopped when this is dropped.
 struct Node {
     process: Child,
     address: String,
+    /// Stays open: the node goes on speaking.
+    _banner: BufReader<ChildStderr>,
 }
 
 impl Drop for Node {
@@ -68,12 +70,19 @@ impl Drop for Node {
 
 impl Node {
     fn start(place: &Place, arguments: &[&str]) -> Self {
-        let all = [&["up"], arguments].concat();
-        let mut process = place.command(&all).stderr(Stdio::piped()).spawn().unwrap();
-        let mut banner = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let line = banner.find(|line| line.starts_with("page at ")).unwrap();
-        let address = line.trim_start_matches("page at http://").trim_end_matches('/').to_owned();
-        Self { process, address }
+        let mut process = place.command(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let mut banner = BufReader::new(process.stderr.take().unwrap());
+        let line = banner.by_ref().lines().map(Result::unwrap).find(|line| line.starts_with("listening on "));
+        let line = line.unwrap();
+        let address = line.trim_start_matches("listening on http://").trim_end_matches("/v1").to_owned();
+        Self { process, address, _banner: banner }
+    }
+
+    /// A short chat's answer: head and body.
+    fn chat(&self) -> (String, String) {
+        let message = json!({"role": "user", "content": "Hello"});
+        let body = json!({"model": "tiny-chat", "max_tokens": 4, "messages": [message]});
+        self.ask("POST /v1/chat/completions", "", &body.to_string())
     }
 
     /// A request's answer: head and body.
@@ -100,10 +109,8 @@ fn header<'a>(head: &'a str, name: &str) -> &'a str {
 fn a_gateway_serves_the_shipped_models_with_a_page_and_stays_on_this_machine() {
     let place = Place::new();
     assert_eq!(place.run(&["up", "--listen", "0.0.0.0:0"]).code, 2);
-    let node = Node::start(&place, &["--listen", "127.0.0.1:0"]);
-    let body =
-        json!({"model": "tiny-chat", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]});
-    let (head, body) = node.ask("POST /v1/chat/completions", "", &body.to_string());
+    let node = Node::start(&place, &["up", "--listen", "127.0.0.1:0"]);
+    let (head, body) = node.chat();
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(head.contains("x-hallmark-receipt: ") && body.contains("chat.completion"), "{body}");
     let (head, page) = node.ask("GET /", "", "");
@@ -116,7 +123,7 @@ fn a_run_over_http_with_a_key_is_verified_elsewhere_and_refused_when_altered() {
     let file = place.path("keys.toml").display().to_string();
     let secret = place.ok(&["up", "--keys", &file, "--new-key", "alice"]);
     let key = format!("authorization: Bearer {}\r\n", secret.trim());
-    let node = Node::start(&place, &["--listen", "127.0.0.1:0", "--keys", &file]);
+    let node = Node::start(&place, &["up", "--listen", "127.0.0.1:0", "--keys", &file]);
     let (head, _) = node.ask("GET /v1/models", "", "");
     assert!(head.starts_with("HTTP/1.1 401"), "{head}");
     let (head, model) = node.ask("GET /v1/models/digits-cnn", &key, "");
@@ -139,4 +146,23 @@ fn a_run_over_http_with_a_key_is_verified_elsewhere_and_refused_when_altered() {
     altered["openings"]["outputs"][0]["shape"] = json!([1, 64]);
     let run = elsewhere.run(&["verify", &elsewhere.file("b.receipt.json", altered.to_string())]);
     assert_eq!(run.code, 1, "{}{}", run.out, run.err);
+}
+
+#[test]
+fn a_proxy_hands_out_what_the_pinned_gateway_signed_and_keeps_the_receipt() {
+    let (there, here) = (Place::new(), Place::new());
+    let gateway = Node::start(&there, &["up", "--listen", "127.0.0.1:0"]);
+    let identity = serde_json::from_str::<Value>(&there.run(&["keys", "show", "--json"]).out).unwrap();
+    let pinned = format!("http://{}={}", gateway.address, identity["identity"].as_str().unwrap());
+    assert_eq!(here.run(&["proxy", "--listen", "0.0.0.0:0", "--gateway", &pinned]).code, 2);
+    assert_eq!(here.run(&["proxy", "--gateway", "http://127.0.0.1:1"]).code, 2);
+    let command = ["proxy", "--listen", "127.0.0.1:0", "--gateway"];
+    let proxy = Node::start(&here, &[&command[..], &[&pinned]].concat());
+    let other = format!("http://{}={}", gateway.address, "7".repeat(64));
+    let strict = Node::start(&here, &[&command[..], &[&other]].concat());
+    let (answer, refusal) = (proxy.chat(), strict.chat());
+    assert!(answer.0.starts_with("HTTP/1.1 200") && answer.1.contains("chat.completion"), "{answer:?}");
+    assert!(refusal.0.starts_with("HTTP/1.1 502") && refusal.1.contains("is from node"), "{refusal:?}");
+    let list = serde_json::from_str::<Value>(&here.run(&["receipts", "list", "--json"]).out).unwrap();
+    assert_eq!(list["receipts"].as_array().unwrap().len(), 1, "{list}");
 }

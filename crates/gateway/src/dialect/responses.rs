@@ -183,20 +183,7 @@ impl Reader for Events {
 impl Events {
     /// The last event holds the whole answer, which must be what the pieces told.
     fn end(&self, event: &Value) -> Result<Finish, BackendError> {
-        let mut whole = Completed::default();
-        let items = event.pointer("/response/output").and_then(Value::as_array);
-        for item in items.into_iter().flatten() {
-            let text = |path: &str| item.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-            match text("/type").as_str() {
-                "message" => whole.text.push_str(&text("/content/0/text")),
-                "function_call" => whole.tool_calls.push(ToolCall {
-                    id: text("/call_id"),
-                    name: text("/name"),
-                    arguments: text("/arguments"),
-                }),
-                _ => {}
-            }
-        }
+        let whole = told(event.get("response").unwrap_or(&Value::Null));
         if (&whole.text, &whole.tool_calls) != (&self.told.text, &self.told.tool_calls) {
             return Err(BackendError::Malformed { what: "an end that is not what the pieces told" });
         }
@@ -207,6 +194,25 @@ impl Events {
             None => Finish::ToolCalls,
         })
     }
+}
+
+/// What a whole answer tells.
+pub fn told(response: &Value) -> Completed {
+    let mut whole = Completed::default();
+    let items = response.get("output").and_then(Value::as_array);
+    for item in items.into_iter().flatten() {
+        let text = |path: &str| item.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        match text("/type").as_str() {
+            "message" => whole.text.push_str(&text("/content/0/text")),
+            "function_call" => whole.tool_calls.push(ToolCall {
+                id: text("/call_id"),
+                name: text("/name"),
+                arguments: text("/arguments"),
+            }),
+            _ => {}
+        }
+    }
+    whole
 }
 
 /// Writes responses.

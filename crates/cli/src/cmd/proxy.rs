@@ -1,0 +1,69 @@
+//! `hallmark proxy`.
+
+use anyhow::{Context as _, Result};
+use hallmark_gateway::providers::Secret;
+use hallmark_gateway::{Proxy, proxy::Keeper};
+use hallmark_receipt::KeyId;
+
+use super::App;
+use super::chat::runtime;
+use super::receipts::SUFFIX;
+use super::up::stopped;
+use super::verify;
+use crate::args;
+use crate::console;
+use crate::fault::{Exit, Note};
+use crate::store::{Area, Home};
+
+/// Runs `proxy`: until it is told to stop.
+pub fn run(app: &App, args: &args::Proxy) -> Result<Exit> {
+    if !args.listen.ip().is_loopback() {
+        return Err(Note::usage(format!("{} can be reached from other machines", args.listen.ip()))
+            .hint("the proxy lets in whoever reaches it; give a loopback address")
+            .error());
+    }
+    let gateways = args.gateway.iter().map(|text| gateway(text)).collect::<Result<Vec<_>>>()?;
+    let key = args.key_env.as_deref().map(key).transpose()?;
+    let context = verify::context(app, &[], None)?;
+    let proxy = Proxy::new(&gateways, key.as_ref(), context, keeper(app.home.clone()));
+    let proxy = proxy.context(Note::usage("the gateways cannot be asked"))?;
+    runtime()?.block_on(async {
+        let listener = tokio::net::TcpListener::bind(args.listen).await;
+        let listener = listener.with_context(|| format!("{} cannot be listened on", args.listen))?;
+        console::note(&format!("listening on http://{}/v1", listener.local_addr()?));
+        for (url, node) in &gateways {
+            console::note(&format!("  {} signed by {node}", console::plain(url)));
+        }
+        proxy.serve(listener, stopped()).await.context("the proxy ended")
+    })?;
+    Ok(Exit::Accepted)
+}
+
+/// Reads `URL=IDENTITY`; a URL may hold an equals sign, an identity none.
+fn gateway(text: &str) -> Result<(String, KeyId)> {
+    let note = || {
+        Note::usage("--gateway takes URL=IDENTITY").hint(
+            "the identity is a public key or its id; the gateway's owner gets it from `hallmark keys export`",
+        )
+    };
+    let (url, identity) = text.rsplit_once('=').ok_or_else(|| note().error())?;
+    Ok((url.to_owned(), verify::identity(identity).with_context(note)?))
+}
+
+fn key(name: &str) -> Result<Secret> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    let missing = || {
+        Note::usage(format!("the environment variable {name} of --key-env holds no key"))
+            .hint(format!("export {name}=... before the start"))
+            .error()
+    };
+    value.map(Secret::new).ok_or_else(missing)
+}
+
+/// Keeps bundles where `hallmark receipts list` finds them.
+fn keeper(home: Home) -> Keeper {
+    Box::new(move |id, bundle| {
+        let put = || home.write()?.put(Area::Receipts, &format!("{id}{SUFFIX}"), bundle.as_bytes());
+        put().map_err(|error| error.to_string())
+    })
+}
