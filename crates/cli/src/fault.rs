@@ -193,7 +193,10 @@ fn known_hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     if let Some(LocalError::Language(error)) = cause.downcast_ref() {
         return match error {
-            LanguageError::Missing(_) | LanguageError::NoVocabulary => Some(
+            LanguageError::Missing(_)
+            | LanguageError::NoVocabulary
+            | LanguageError::Metadata { .. }
+            | LanguageError::Tokenizer(_) => Some(
                 "put the publisher's tokenizer.json and tokenizer_config.json beside the weights in a folder, and add that",
             ),
             _ => None,

@@ -208,4 +208,10 @@ fn a_gguf_without_a_vocabulary_is_refused() {
     let path = place.file("bare.gguf", gguf(&architecture()));
     let words = ["does not chat", "caused by: its .gguf carries no vocabulary", "hint: put the publisher's"];
     place.refuse(&["chat", &path, "--once", "x"], 1, &words);
+    // Tokens, but nothing that says how text is split.
+    let mut metadata = architecture();
+    metadata.texts("tokenizer.ggml.tokens", &["a".to_owned()]);
+    let path = place.file("half.gguf", gguf(&metadata));
+    let words = ["does not chat", "`tokenizer.ggml.model` is not there", "hint: put the publisher's"];
+    place.refuse(&["chat", &path, "--once", "x"], 1, &words);
 }
