@@ -3,16 +3,18 @@
 //! ```text
 //! load upstream 127.0.0.1:9001 60             an OpenAI-compatible server with one answer; ends after 60 s
 //! load gateway  127.0.0.1:9002 60 http://127.0.0.1:9001/v1
-//! load client   127.0.0.1:9002 64 10          64 connections for 10 s
+//! load gateway-tee ...                        the same with OpenGradient's fields
+//! load client   127.0.0.1:9002 64 10          64 connections for 10 s: requests/s, median and 99th percentile in ms
+//! load rsa      10                            RSA-2048 signatures/s on all cores
 //! ```
+//! `./x bench-gateway` makes a table of it.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hallmark_gateway::providers::{Client, Offer, Patience, Provider, openai};
-use hallmark_gateway::{Gateway, NativeKey};
+use hallmark_gateway::{Gateway, NativeKey, TeeKey};
 use hallmark_receipt::{Alg, Certificate, Purpose, SecretKey, Signer as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,14 +30,18 @@ async fn main() {
             let listener = TcpListener::bind(address).await.unwrap();
             let _ = tokio::time::timeout(secs(seconds), upstream(listener)).await;
         }
-        ["gateway", address, seconds, url] => {
+        [kind @ ("gateway" | "gateway-tee"), address, seconds, url] => {
             let listener = TcpListener::bind(address).await.unwrap();
-            gateway(url).serve(listener, tokio::time::sleep(secs(seconds))).await.unwrap();
+            gateway(url, *kind == "gateway-tee")
+                .serve(listener, tokio::time::sleep(secs(seconds)))
+                .await
+                .unwrap();
         }
         ["client", address, connections, seconds] => {
             client(address, connections.parse().unwrap(), secs(seconds)).await;
         }
-        _ => panic!("load upstream|gateway|client ..."),
+        ["rsa", seconds] => rsa(secs(seconds)),
+        _ => panic!("load upstream|gateway|gateway-tee|client|rsa ..."),
     }
 }
 
@@ -43,7 +49,7 @@ fn secs(text: &str) -> Duration {
     Duration::from_secs(text.parse().unwrap())
 }
 
-fn gateway(url: &str) -> Gateway {
+fn gateway(url: &str, tee: bool) -> Gateway {
     let identity = SecretKey::from_seed(Alg::Ed25519, &[1; 32]).unwrap();
     let key = NativeKey::from_seed(&[2; 32]).unwrap();
     let certificate = Certificate {
@@ -56,10 +62,12 @@ fn gateway(url: &str) -> Gateway {
     let offers = vec![Offer { name: "m".into(), upstream: "m".into(), price: None }];
     let client = Arc::new(Client::new(Patience::default()).unwrap());
     let backend = Provider::new("local", &openai::SPEC, Some(url), None, offers, client).unwrap();
-    Gateway::builder("bench", certificate.sign(&identity).unwrap(), Arc::new(key))
-        .backend(Arc::new(backend))
-        .build()
-        .unwrap()
+    let mut builder = Gateway::builder("bench", certificate.sign(&identity).unwrap(), Arc::new(key))
+        .backend(Arc::new(backend));
+    if tee {
+        builder = builder.opengradient(TeeKey::generate().unwrap());
+    }
+    builder.build().unwrap()
 }
 
 async fn upstream(listener: TcpListener) {
@@ -105,30 +113,50 @@ async fn client(address: &str, connections: usize, time: Duration) {
         "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{BODY}",
         BODY.len()
     );
-    let (count, slowest) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let started = Instant::now();
     let tasks: Vec<_> = (0..connections)
         .map(|_| {
             let (address, request) = (address.to_owned(), request.clone());
-            let (count, slowest) = (count.clone(), slowest.clone());
             tokio::spawn(async move {
                 let mut stream = TcpStream::connect(address).await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                let mut buffer = Vec::new();
+                let (mut buffer, mut times) = (Vec::new(), Vec::new());
                 while started.elapsed() < time {
                     let asked = Instant::now();
                     stream.write_all(request.as_bytes()).await.unwrap();
                     let head = message(&mut stream, &mut buffer).await.unwrap();
                     assert!(head.contains(" 200 "), "{head}");
-                    count.fetch_add(1, Relaxed);
-                    slowest.fetch_max(u64::try_from(asked.elapsed().as_micros()).unwrap(), Relaxed);
+                    times.push(asked.elapsed().as_secs_f64() * 1000.0);
                 }
+                times
             })
         })
         .collect();
+    let mut times = Vec::new();
     for task in tasks {
-        task.await.unwrap();
+        times.append(&mut task.await.unwrap());
     }
-    let rate = count.load(Relaxed) as f64 / started.elapsed().as_secs_f64();
-    println!("{rate:.0} requests/s, slowest {:.1} ms", slowest.load(Relaxed) as f64 / 1000.0);
+    let rate = times.len() as f64 / started.elapsed().as_secs_f64();
+    times.sort_by(f64::total_cmp);
+    println!("{rate:.1} {:.3} {:.3}", times[times.len() / 2], times[times.len() * 99 / 100]);
+}
+
+/// How often RSA alone signs, on every core.
+fn rsa(time: Duration) {
+    let key = TeeKey::generate().unwrap();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let started = Instant::now();
+    let count: usize = std::thread::scope(|scope| {
+        let sign = || {
+            let mut count = 0;
+            while started.elapsed() < time {
+                key.sign(BODY.as_bytes()).unwrap();
+                count += 1;
+            }
+            count
+        };
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(sign)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    println!("{:.1}", count as f64 / started.elapsed().as_secs_f64());
 }

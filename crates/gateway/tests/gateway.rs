@@ -182,6 +182,11 @@ async fn refusals_are_in_openais_form() {
         (json!({"model": "m", "messages": [{"role": "user"}]}), 400, "messages[0].content"),
         (json!({"model": "m", "messages": [{"role": "user", "content": "a"}], "n": 2}), 400, "n"),
         (
+            json!({"model": "m", "messages": [{"role": "user", "content": "a"}], "seed": 1_u64 << 53}),
+            400,
+            "seed",
+        ),
+        (
             json!({"model": "m", "messages": [{"role": "user", "content": "a"}], "temperature": 3}),
             400,
             "temperature",

@@ -71,7 +71,11 @@ pub fn sampling(fields: &Fields<'_>) -> Result<Sampling, ApiError> {
     let top = top.ok_or_else(|| fields.wrong("top_logprobs", "0 to 20"))?;
     let seed = match fields.get("seed") {
         None => None,
-        Some(seed) => Some(seed.as_i64().ok_or_else(|| fields.wrong("seed", "an integer"))?),
+        // What the receipt commits to has ECMAScript's numbers: a longer seed would be another one there.
+        Some(seed) => {
+            let exact = seed.as_i64().filter(|seed| seed.unsigned_abs() < 1 << 53);
+            Some(exact.ok_or_else(|| fields.wrong("seed", "an integer below 2^53 in absolute value"))?)
+        }
     };
     let limit = match fields.count("max_completion_tokens")? {
         None => fields.count("max_tokens")?,

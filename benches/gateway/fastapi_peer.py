@@ -1,6 +1,6 @@
 """The peer of the gateway's measurement: a FastAPI proxy that does the same hashing and signing, and no more.
 
-    uvicorn --app-dir scripts gateway-peer:app --port 9003 --no-access-log --log-level warning
+    uvicorn --app-dir benches/gateway fastapi_peer:app --port 9003 --workers 2 --no-access-log --log-level warning
 
 UPSTREAM names the server behind it.
 """
