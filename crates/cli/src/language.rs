@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hallmark_engine::{EngineReplayer, LocalModel, decoder};
@@ -123,11 +122,7 @@ impl Replayer for Copies<'_> {
         let copy = self.find(id)?.ok_or(ReplayError::ModelAbsent(*id))?;
         match &copy.kind {
             Kind::Graph(model) => {
-                let local = LocalModel {
-                    numeric_version: model.manifest().numeric,
-                    graph: Arc::clone(model.graph()),
-                };
-                let lookup = |_: &Digest| Ok(Some(local.clone()));
+                let lookup = |_: &Digest| Ok(Some(LocalModel::from(model)));
                 EngineReplayer::new(lookup, infer::options(self.app)).replay(id, inputs, claim)
             }
             Kind::Decoder(_) | Kind::Encoder(_) => {

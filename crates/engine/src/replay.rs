@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hallmark_model::graph::Graph;
+use hallmark_model::manifest::Model;
 use hallmark_receipt::{Claim, Digest, Opening, Tensor};
 use hallmark_verdict::{ReplayError, Replayer};
 
@@ -18,6 +19,12 @@ pub struct LocalModel {
     pub numeric_version: u32,
     /// The graph.
     pub graph: Arc<Graph>,
+}
+
+impl From<&Model> for LocalModel {
+    fn from(model: &Model) -> Self {
+        Self { numeric_version: model.manifest().numeric, graph: Arc::clone(model.graph()) }
+    }
 }
 
 /// Re-runs models that `lookup` finds.

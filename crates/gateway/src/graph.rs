@@ -108,11 +108,7 @@ impl Replayer for GraphModel {
         inputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
-        let local = LocalModel {
-            numeric_version: self.model.manifest().numeric,
-            graph: Arc::clone(self.model.graph()),
-        };
-        let lookup = |id: &Digest| Ok((*id == self.id()).then(|| local.clone()));
+        let lookup = |id: &Digest| Ok((*id == self.id()).then(|| LocalModel::from(&self.model)));
         EngineReplayer::new(lookup, self.program.options().clone()).replay(model, inputs, claim)
     }
 }

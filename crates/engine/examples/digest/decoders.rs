@@ -1,13 +1,14 @@
 //! Answers of decoders: the shipped chat model and two of pseudo-random weights, greedy and drawn.
+#![allow(clippy::unwrap_used)] // A tool of the tests.
 
 use std::collections::BTreeMap;
 
 use hallmark_engine::Isa;
-use hallmark_engine::decoder::{Decoder, Event, SequenceId};
+use hallmark_engine::decoder::Decoder;
 use hallmark_model::llm::Parameters;
 use hallmark_receipt::Digest;
 
-use crate::fixture::{CONFIGS, Files, Random, decoder, drawn, files};
+use crate::fixture::{Answer, CONFIGS, Files, Random, alone, collect, decoder, drawn, files};
 use crate::suite::Failure;
 
 /// Tokens of an answer, for every machine; [`LONG`] for those that have the time.
@@ -30,21 +31,6 @@ fn models() -> [(&'static str, usize, Files); 3] {
     [("tiny-chat", 2000, shipped), (CONFIGS[3].0, 250, random(3)), (CONFIGS[4].0, 50, random(4))]
 }
 
-/// Tokens and the bits of their log probabilities.
-type Answer = Vec<(u32, u32)>;
-
-fn collect(answers: &mut BTreeMap<SequenceId, Answer>, events: Vec<Event>) {
-    for event in events {
-        if let (Some(token), Some(one)) = (event.token, &event.logprob) {
-            answers.entry(event.sequence).or_default().push((token, one.value.to_bits()));
-        }
-    }
-}
-
-fn start(decoder: &mut Decoder, prompt: &[u32], parameters: Parameters) -> Result<SequenceId, Failure> {
-    decoder.start(prompt, parameters, Some(0)).map_err(|error| error.to_string())
-}
-
 /// The digest of answers of all `lengths`, each computed alone; those of [`LONG`] must come out the same in company too.
 pub fn digest(isa: Isa, threads: usize, lengths: &[u32]) -> Result<Digest, Failure> {
     let mut bytes = Vec::new();
@@ -53,19 +39,12 @@ pub fn digest(isa: Isa, threads: usize, lengths: &[u32]) -> Result<Digest, Failu
         let requests: Vec<Parameters> =
             lengths.iter().flat_map(|&length| [Parameters::greedy(length), drawn(5, length)]).collect();
         let mut single = decoder(&files, isa, threads, &|o| o.share_prefixes = false);
-        let mut answers = Vec::new();
-        for parameters in &requests {
-            let id = start(&mut single, &prompt, parameters.clone())?;
-            let mut one = BTreeMap::new();
-            while !single.is_idle() {
-                collect(&mut one, single.step());
-            }
-            answers.push(one.remove(&id).ok_or_else(|| format!("{name}: no answer"))?);
-        }
+        let answers: Vec<Answer> =
+            requests.iter().map(|parameters| alone(&mut single, &prompt, parameters)).collect();
         if lengths == LONG {
             for share in [false, true] {
                 let mut several = decoder(&files, isa, threads, &|o| o.share_prefixes = share);
-                if company(&mut several, &prompt, &requests)? != answers {
+                if company(&mut several, &prompt, &requests) != answers {
                     return Err(format!("{name}: an answer in company differs from the one alone"));
                 }
             }
@@ -79,11 +58,11 @@ pub fn digest(isa: Isa, threads: usize, lengths: &[u32]) -> Result<Digest, Failu
 }
 
 /// The same answers in one batch: they join seven steps after one another, and others join and leave between them.
-fn company(decoder: &mut Decoder, prompt: &[u32], requests: &[Parameters]) -> Result<Vec<Answer>, Failure> {
+fn company(decoder: &mut Decoder, prompt: &[u32], requests: &[Parameters]) -> Vec<Answer> {
     let (mut ids, mut answers) = (Vec::new(), BTreeMap::new());
     for parameters in requests {
-        ids.push(start(decoder, prompt, parameters.clone())?);
-        let other = start(decoder, &prompt[..PROMPT / 2], Parameters::greedy(30))?;
+        ids.push(decoder.start(prompt, parameters.clone(), Some(0)).unwrap());
+        let other = decoder.start(&prompt[..PROMPT / 2], Parameters::greedy(30), Some(0)).unwrap();
         for _ in 0..7 {
             collect(&mut answers, decoder.step());
         }
@@ -92,5 +71,5 @@ fn company(decoder: &mut Decoder, prompt: &[u32], requests: &[Parameters]) -> Re
     while !decoder.is_idle() {
         collect(&mut answers, decoder.step());
     }
-    Ok(ids.iter().map(|id| answers.remove(id).unwrap_or_default()).collect())
+    ids.iter().map(|id| answers.remove(id).unwrap()).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hallmark_engine::Isa;
-use hallmark_engine::decoder::{Decoder, Options, Weights};
+use hallmark_engine::decoder::{Decoder, Event, Options, SequenceId, Weights};
 use hallmark_model::llm::{Checkpoint, Network, Parameters, Seed, config};
 
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -121,4 +121,24 @@ pub fn drawn(seed: u64, max_tokens: u32) -> Parameters {
         seed: Some(Seed::Client(seed)),
         ..Parameters::greedy(max_tokens)
     }
+}
+
+/// Everything that a sequence gave: tokens and the bits of their log probabilities.
+pub type Answer = Vec<(u32, u32)>;
+
+pub fn collect(answers: &mut BTreeMap<SequenceId, Answer>, events: Vec<Event>) {
+    for event in events {
+        let bits = event.logprob.unwrap().value.to_bits();
+        answers.entry(event.sequence).or_default().push((event.token.unwrap(), bits));
+    }
+}
+
+/// The answer that a decoder gives when it has nothing else to do.
+pub fn alone(decoder: &mut Decoder, prompt: &[u32], parameters: &Parameters) -> Answer {
+    let id = decoder.start(prompt, parameters.clone(), Some(0)).unwrap();
+    let mut answers = BTreeMap::new();
+    while !decoder.is_idle() {
+        collect(&mut answers, decoder.step());
+    }
+    answers.remove(&id).unwrap()
 }

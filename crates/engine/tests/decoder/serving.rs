@@ -3,29 +3,10 @@
 use std::collections::BTreeMap;
 
 use hallmark_engine::Isa;
-use hallmark_engine::decoder::{Decoder, DecoderError, Divergence, Event, Finish, Options, PAGE, SequenceId};
+use hallmark_engine::decoder::{Decoder, DecoderError, Divergence, Finish, Options, PAGE, SequenceId};
 use hallmark_model::llm::Parameters;
 
-use crate::fixture::{CONFIGS, Random, decoder, drawn, files};
-
-/// Everything that a sequence gave: tokens and the bits of their log probabilities.
-type Answer = Vec<(u32, u32)>;
-
-fn collect(answers: &mut BTreeMap<SequenceId, Answer>, events: Vec<Event>) {
-    for event in events {
-        let bits = event.logprob.unwrap().value.to_bits();
-        answers.entry(event.sequence).or_default().push((event.token.unwrap(), bits));
-    }
-}
-
-fn alone(decoder: &mut Decoder, prompt: &[u32], parameters: &Parameters) -> Answer {
-    let id = decoder.start(prompt, parameters.clone(), Some(0)).unwrap();
-    let mut answers = BTreeMap::new();
-    while !decoder.is_idle() {
-        collect(&mut answers, decoder.step());
-    }
-    answers.remove(&id).unwrap()
-}
+use crate::fixture::{Answer, CONFIGS, Random, alone, collect, decoder, drawn, files};
 
 #[test]
 fn company_changes_no_bit() {

@@ -83,19 +83,20 @@ fn parameters(path: &str) -> Vec<Value> {
     let mut out: Vec<Value> =
         names.map(|name| json!({"name": name, "in": "path", "required": true, "schema": text})).collect();
     let header = |name: &str, what: &str| json!({"name": name, "in": "header", "required": false, "description": what, "schema": text});
+    let nonce = |what: &str| header("x-hallmark-nonce", &format!("{what}: 64 hexadecimal digits"));
     match path {
         "/v1/receipts/{id}" => out.push(header("x-hallmark-capability", "From the answer's header")),
-        "/v1/chat/completions"
-        | "/v1/completions"
-        | "/v1/responses"
-        | "/v1/messages"
-        | "/v1/embeddings"
-        | "/v1/infer" => {
-            out.push(header(
-                "x-hallmark-nonce",
-                "The requester's own nonce for the claim: 64 hexadecimal digits",
-            ));
+        "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/messages" | "/v1/embeddings" => {
+            out.push(nonce("The requester's own nonce for the claim"));
             out.push(header("x-hallmark-sign", "`whole`: sign an answer that is not streamed, every byte"));
+        }
+        "/v1/infer" => out.push(nonce("The requester's own nonce for the claim")),
+        "/v1/verdicts" => {
+            out.push(header(
+                "x-request-id",
+                "The asker's own request, from the answer's header; with its nonce",
+            ));
+            out.push(nonce("The nonce that the asker sent with it"));
         }
         _ => {}
     }
