@@ -7,7 +7,7 @@ use hallmark_model::numeric::elementary::{cos_slice, lanes, sin_slice};
 use super::pages::{PageId, Pages};
 use super::weights::{Layer, Weights};
 use crate::kernels::attention::{AttentionScratch, Head, PAGE, attend};
-use crate::kernels::gemm::{Add, Ctx, Epilogue, Matrix, PackedB, gemm};
+use crate::kernels::gemm::{Add, Ctx, Epilogue};
 use crate::kernels::rows::{self, Form};
 use crate::kernels::simd::per_isa;
 use crate::kernels::{par, rows::norm};
@@ -87,7 +87,7 @@ pub(crate) fn forward(
         }
     }
     normalise(exec, &mut work.n, &weights.norm, a.epsilon);
-    linear(exec, wanted, &work.n, &weights.head, &mut work.logits, &Epilogue::default());
+    weights.head.apply(exec, wanted, &work.n, &mut work.logits, &Epilogue::default());
 }
 
 fn attention(
@@ -104,7 +104,7 @@ fn attention(
     work.n.clone_from(&work.x);
     normalise(exec, &mut work.n, &layer.attention_norm, a.epsilon);
     let bias = layer.qkv_bias.as_deref().map(Epilogue::columns).unwrap_or_default();
-    linear(exec, m, &work.n, &layer.qkv, &mut work.qkv, &bias);
+    layer.qkv.apply(exec, m, &work.n, &mut work.qkv, &bias);
 
     let half = d / 2;
     let turns = &work.turns;
@@ -152,7 +152,7 @@ fn attention(
     });
     let add = layer.output_bias.as_deref().map_or(Add::None, Add::Columns);
     let end = Epilogue { add, residual: Some(&work.x), ..Epilogue::default() };
-    linear(exec, m, &work.o, &layer.output, &mut work.y, &end);
+    layer.output.apply(exec, m, &work.o, &mut work.y, &end);
     std::mem::swap(&mut work.x, &mut work.y);
 }
 
@@ -161,7 +161,7 @@ fn mlp(exec: &Exec, weights: &Weights, layer: &Layer, m: usize, work: &mut Works
     let wide = a.intermediate;
     work.n.clone_from(&work.x);
     normalise(exec, &mut work.n, &layer.mlp_norm, a.epsilon);
-    linear(exec, m, &work.n, &layer.gate_up, &mut work.gate_up, &Epilogue::default());
+    layer.gate_up.apply(exec, m, &work.n, &mut work.gate_up, &Epilogue::default());
     work.a.resize(m * wide, 0.0);
     let gate_up = &work.gate_up;
     // Parts of 64 elements lie within one row where a row is a multiple of it; others go row by row.
@@ -180,27 +180,13 @@ fn mlp(exec: &Exec, weights: &Weights, layer: &Layer, m: usize, work: &mut Works
         }
     });
     let end = Epilogue { residual: Some(&work.x), ..Epilogue::default() };
-    linear(exec, m, &work.a, &layer.down, &mut work.y, &end);
+    layer.down.apply(exec, m, &work.a, &mut work.y, &end);
     std::mem::swap(&mut work.x, &mut work.y);
 }
 
 /// RMSNorm of each row, in place.
 fn normalise(exec: &Exec, x: &mut [f32], scale: &[f32], epsilon: f32) {
     par::chunks(exec, x, scale.len(), 4, |_, x| rows::norm(exec.isa, x, scale, None, epsilon, Form::Rms));
-}
-
-/// `x`, `m` rows, times `weight`, with what follows.
-pub(crate) fn linear(
-    exec: &Exec,
-    m: usize,
-    x: &[f32],
-    weight: &PackedB,
-    out: &mut Vec<f32>,
-    end: &Epilogue<'_>,
-) {
-    let (k, n) = weight.size();
-    out.resize(m * n, 0.0);
-    gemm(&Ctx::new(exec.isa, &exec.pool), m, n, k, Matrix::row_major(x, k), weight, out, end);
 }
 
 #[inline(always)]

@@ -1,9 +1,11 @@
 //! A decoder's weights, packed once: the same panels serve one token and a thousand.
 
-use hallmark_model::llm::{Architecture, Checkpoint, LlmError, Part, Role};
+use hallmark_model::llm::{Architecture, Arithmetic, Checkpoint, LlmError, Part, Role};
 
 use crate::isa::Isa;
-use crate::kernels::gemm::{Matrix, PackedB};
+use crate::kernels::gemm::{Ctx, Epilogue, Matrix, PackedB, gemm};
+use crate::kernels::int8::{self, PackedInt8};
+use crate::program::Exec;
 
 /// The weights of a decoder, ready for one instruction set. Several decoders may share them.
 #[derive(Debug)]
@@ -12,10 +14,10 @@ pub struct Weights {
     pub(crate) architecture: Architecture,
     pub(crate) layers: Vec<Layer>,
     pub(crate) norm: Vec<f32>,
-    /// [hidden, vocabulary]; of a tied model the embedding too.
-    pub(crate) head: PackedB,
-    /// One row a token, unless tied.
-    embedding: Option<Vec<f32>>,
+    /// [vocabulary, hidden]; of a tied model the embedding too.
+    pub(crate) head: Linear,
+    /// Unless tied.
+    embedding: Option<Linear>,
     /// Rotary frequencies.
     pub(crate) frequencies: Vec<f32>,
 }
@@ -24,15 +26,15 @@ pub struct Weights {
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub(crate) attention_norm: Vec<f32>,
-    pub(crate) qkv: PackedB,
+    pub(crate) qkv: Linear,
     pub(crate) qkv_bias: Option<Vec<f32>>,
     pub(crate) query_norm: Option<Vec<f32>>,
     pub(crate) key_norm: Option<Vec<f32>>,
-    pub(crate) output: PackedB,
+    pub(crate) output: Linear,
     pub(crate) output_bias: Option<Vec<f32>>,
     pub(crate) mlp_norm: Vec<f32>,
-    pub(crate) gate_up: PackedB,
-    pub(crate) down: PackedB,
+    pub(crate) gate_up: Linear,
+    pub(crate) down: Linear,
 }
 
 impl Weights {
@@ -44,12 +46,11 @@ impl Weights {
         let (isa, a) = (isa.or_portable(), checkpoint.architecture().clone());
         let layers =
             (0..a.layers).map(|layer| Layer::load(checkpoint, isa, layer)).collect::<Result<_, _>>()?;
-        let embedding = checkpoint.read(Role::Embedding)?;
-        let (head, embedding) = if a.tied {
-            (pack(isa, &embedding, a.hidden), None)
-        } else {
-            (pack(isa, &checkpoint.read(Role::Head)?, a.hidden), Some(embedding))
-        };
+        let table =
+            |role| Ok::<_, LlmError>(Linear::pack(isa, a.arithmetic, &checkpoint.read(role)?, a.hidden));
+        let embedding = table(Role::Embedding)?;
+        let (head, embedding) =
+            if a.tied { (embedding, None) } else { (table(Role::Head)?, Some(embedding)) };
         let factors = match a.rope.scaling {
             hallmark_model::llm::Scaling::Factors => checkpoint.read(Role::RopeFactors)?,
             _ => Vec::new(),
@@ -73,23 +74,18 @@ impl Weights {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        let layer = |l: &Layer| l.qkv.bytes() + l.output.bytes() + l.gate_up.bytes() + l.down.bytes();
-        let embedding = self.embedding.as_ref().map_or(0, |table| size_of_val(table.as_slice()));
-        self.layers.iter().map(layer).sum::<usize>() + self.head.bytes() + embedding
+        self.bytes_per_step() + self.embedding.as_ref().map_or(0, Linear::bytes)
     }
 
     /// Bytes of weights that one step reads.
     pub fn bytes_per_step(&self) -> usize {
-        self.bytes() - self.embedding.as_ref().map_or(0, |table| size_of_val(table.as_slice()))
+        let layer = |l: &Layer| l.qkv.bytes() + l.output.bytes() + l.gate_up.bytes() + l.down.bytes();
+        self.layers.iter().map(layer).sum::<usize>() + self.head.bytes()
     }
 
     /// The embedding of `token`, which is in the vocabulary.
     pub(crate) fn embed(&self, token: u32, out: &mut [f32]) {
-        let (token, hidden) = (token as usize, self.architecture.hidden);
-        match &self.embedding {
-            None => self.head.column(token, out),
-            Some(table) => out.copy_from_slice(&table[token * hidden..(token + 1) * hidden]),
-        }
+        self.embedding.as_ref().unwrap_or(&self.head).column(token as usize, out);
     }
 }
 
@@ -97,6 +93,7 @@ impl Layer {
     fn load(checkpoint: &Checkpoint<'_>, isa: Isa, layer: usize) -> Result<Self, LlmError> {
         let a = checkpoint.architecture();
         let read = |part| checkpoint.read(Role::Layer(layer, part));
+        let pack = |weight: Vec<f32>, k| Linear::pack(isa, a.arithmetic, &weight, k);
         let joined = |parts: &[Part]| {
             let mut all = Vec::new();
             for &part in parts {
@@ -107,20 +104,64 @@ impl Layer {
         let optional = |wanted: bool, parts: &[Part]| if wanted { joined(parts).map(Some) } else { Ok(None) };
         Ok(Self {
             attention_norm: read(Part::AttentionNorm)?,
-            qkv: pack(isa, &joined(&[Part::Query, Part::Key, Part::Value])?, a.hidden),
+            qkv: pack(joined(&[Part::Query, Part::Key, Part::Value])?, a.hidden),
             qkv_bias: optional(a.qkv_bias, &[Part::QueryBias, Part::KeyBias, Part::ValueBias])?,
             query_norm: optional(a.qk_norm, &[Part::QueryNorm])?,
             key_norm: optional(a.qk_norm, &[Part::KeyNorm])?,
-            output: pack(isa, &read(Part::Output)?, a.query()),
+            output: pack(read(Part::Output)?, a.query()),
             output_bias: optional(a.output_bias, &[Part::OutputBias])?,
             mlp_norm: read(Part::MlpNorm)?,
-            gate_up: pack(isa, &joined(&[Part::Gate, Part::Up])?, a.hidden),
-            down: pack(isa, &read(Part::Down)?, a.intermediate),
+            gate_up: pack(joined(&[Part::Gate, Part::Up])?, a.hidden),
+            down: pack(read(Part::Down)?, a.intermediate),
         })
     }
 }
 
-/// Packs a row-major [out, `k`] matrix, as bfloat16 if that holds all of it.
-pub(crate) fn pack(isa: Isa, weight: &[f32], k: usize) -> PackedB {
-    PackedB::new(isa, Matrix::transposed(weight, k), k, weight.len() / k.max(1)).narrowed()
+/// A weight [out, k], packed for what it is computed with.
+#[derive(Debug)]
+pub(crate) enum Linear {
+    /// `numeric.md` §11.
+    Float32(PackedB),
+    /// `numeric.md` §11.1.
+    Int8(PackedInt8),
+}
+
+impl Linear {
+    /// Packs a row-major [out, `k`] matrix; of float32, as bfloat16 if that holds all of it.
+    pub(crate) fn pack(isa: Isa, arithmetic: Arithmetic, weight: &[f32], k: usize) -> Self {
+        if arithmetic == Arithmetic::Int8 {
+            return Self::Int8(PackedInt8::new(isa, weight, k));
+        }
+        let n = weight.len() / k.max(1);
+        Self::Float32(PackedB::new(isa, Matrix::transposed(weight, k), k, n).narrowed())
+    }
+
+    /// `x`, `m` rows, times the weight, with what follows.
+    pub(crate) fn apply(&self, exec: &Exec, m: usize, x: &[f32], out: &mut Vec<f32>, end: &Epilogue<'_>) {
+        let cx = Ctx::new(exec.isa, &exec.pool);
+        let (k, n) = match self {
+            Self::Float32(weight) => weight.size(),
+            Self::Int8(weight) => weight.size(),
+        };
+        out.resize(m * n, 0.0);
+        match self {
+            Self::Float32(weight) => gemm(&cx, m, n, k, Matrix::row_major(x, k), weight, out, end),
+            Self::Int8(weight) => int8::product(&cx, m, x, weight, out, end),
+        }
+    }
+
+    /// Row `row` of the matrix as numbers.
+    fn column(&self, row: usize, out: &mut [f32]) {
+        match self {
+            Self::Float32(weight) => weight.column(row, out),
+            Self::Int8(weight) => weight.column(row, out),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Float32(weight) => weight.bytes(),
+            Self::Int8(weight) => weight.bytes(),
+        }
+    }
 }

@@ -3,7 +3,6 @@
 use hallmark_model::numeric::canonical_f32;
 
 use super::weights::{Layer, Linear, Norm, Weights};
-use crate::decoder::forward::linear;
 use crate::decoder::pages::{Layout, PageId, Pages};
 use crate::kernels::attention::{AttentionScratch, Head, PAGE, attend};
 use crate::kernels::gemm::{Ctx, Epilogue};
@@ -174,7 +173,7 @@ fn mlp(exec: &Exec, weights: &Weights, layer: &Layer, x: &mut Vec<f32>, work: &m
 
 fn apply(exec: &Exec, m: usize, x: &[f32], layer: &Linear, out: &mut Vec<f32>, residual: Option<&[f32]>) {
     let end = Epilogue { residual, ..Epilogue::columns(&layer.bias) };
-    linear(exec, m, x, &layer.weight, out, &end);
+    layer.weight.apply(exec, m, x, out, &end);
 }
 
 /// LayerNorm of each row, in place.

@@ -1,11 +1,10 @@
 //! An encoder's weights, packed once.
 
 use hallmark_model::llm::encoder::{Part, Role};
-use hallmark_model::llm::{CheckpointOf, Encoder, LlmError};
+use hallmark_model::llm::{Arithmetic, CheckpointOf, Encoder, LlmError};
 
-use crate::decoder::weights::pack;
+use crate::decoder::weights::Linear as Matrix;
 use crate::isa::Isa;
-use crate::kernels::gemm::PackedB;
 
 /// The weights of an encoder, ready for one instruction set. Several encoders may share them.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub(crate) struct Norm {
 /// A matrix and its bias.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    pub(crate) weight: PackedB,
+    pub(crate) weight: Matrix,
     pub(crate) bias: Vec<f32>,
 }
 
@@ -85,7 +84,7 @@ impl Layer {
                 weight.append(&mut read(matrix)?);
                 bias.append(&mut read(vector)?);
             }
-            Ok::<_, LlmError>(Linear { weight: pack(isa, &weight, k), bias })
+            Ok::<_, LlmError>(Linear { weight: Matrix::pack(isa, Arithmetic::Float32, &weight, k), bias })
         };
         let qkv =
             [(Part::Query, Part::QueryBias), (Part::Key, Part::KeyBias), (Part::Value, Part::ValueBias)];

@@ -9,6 +9,7 @@ mod control;
 pub mod conv;
 mod fuse;
 pub mod gemm;
+pub mod int8;
 mod layout;
 pub(crate) mod map;
 pub(crate) mod par;

@@ -93,6 +93,12 @@ pub fn files_of<N: Network>(config: &str, architecture: &N, seed: u64) -> Files 
     ])
 }
 
+/// The same model, computed in int8 (`model.md` §7.6).
+pub fn in_int8(mut files: Files) -> Files {
+    files.insert("hallmark.json".to_owned(), br#"{"arithmetic":"int8"}"#.to_vec());
+    files
+}
+
 pub fn names(files: &Files) -> Vec<String> {
     files.keys().cloned().collect()
 }

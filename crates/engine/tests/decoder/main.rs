@@ -11,7 +11,7 @@ use hallmark_model::llm::Parameters;
 use hallmark_model::llm::reference::Reference;
 use hallmark_model::llm::sampling::{History, sample};
 
-use fixture::{CONFIGS, Random, decoder, drawn, files, open};
+use fixture::{CONFIGS, Files, Random, decoder, drawn, files, in_int8, open};
 
 /// The last logits of `prompt`, through the mask that a decoder offers.
 fn last_logits(decoder: &mut Decoder, prompt: &[u32]) -> Vec<u32> {
@@ -25,21 +25,26 @@ fn last_logits(decoder: &mut Decoder, prompt: &[u32]) -> Vec<u32> {
 fn logits_equal_the_references() {
     for (i, (name, config)) in CONFIGS.iter().enumerate() {
         let files = files(config, i as u64);
-        let reference = Reference::load(&open(&files)).unwrap();
-        let tokens =
-            Random(9).tokens(if *name == "biased" { 560 } else { 70 }, reference.architecture().vocabulary);
-        let all = reference.logits(&tokens).unwrap();
-        for isa in Isa::available() {
-            for threads in [1, 2] {
-                let mut decoder = decoder(&files, isa, threads, &|o| o.step_tokens = 37);
-                for count in [1, 2, 31, 32, 33, 70, 512, 513, 560] {
-                    let Some(want) = all.get(count - 1) else { continue };
-                    let want: Vec<u32> = want.iter().map(|l| l.to_bits()).collect();
-                    assert!(
-                        last_logits(&mut decoder, &tokens[..count]) == want,
-                        "{name} {isa} {threads} {count}"
-                    );
-                }
+        equal_the_references(name, &files);
+        equal_the_references(name, &in_int8(files));
+    }
+}
+
+fn equal_the_references(name: &str, files: &Files) {
+    let reference = Reference::load(&open(files)).unwrap();
+    let (arithmetic, vocabulary) = (reference.architecture().arithmetic, reference.architecture().vocabulary);
+    let tokens = Random(9).tokens(if name == "biased" { 560 } else { 70 }, vocabulary);
+    let all = reference.logits(&tokens).unwrap();
+    for isa in Isa::available() {
+        for threads in [1, 2] {
+            let mut decoder = decoder(files, isa, threads, &|o| o.step_tokens = 37);
+            for count in [1, 2, 31, 32, 33, 70, 512, 513, 560] {
+                let Some(want) = all.get(count - 1) else { continue };
+                let want: Vec<u32> = want.iter().map(|l| l.to_bits()).collect();
+                assert!(
+                    last_logits(&mut decoder, &tokens[..count]) == want,
+                    "{name} {arithmetic:?} {isa} {threads} {count}"
+                );
             }
         }
     }

@@ -80,6 +80,35 @@ pub enum Scaling {
     Factors,
 }
 
+/// What matrices are computed with (`model.md` §7.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Arithmetic {
+    /// `numeric.md` §11.
+    #[default]
+    Float32,
+    /// Blocks of integers that share a scale: `numeric.md` §11.1.
+    Int8,
+}
+
+impl Arithmetic {
+    /// Every arithmetic.
+    pub const ALL: [Self; 2] = [Self::Float32, Self::Int8];
+
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// The arithmetic called `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+}
+
 /// Rotary embedding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rope {
@@ -150,6 +179,8 @@ pub struct Architecture {
     pub output_bias: bool,
     /// Whether each head of q and k is normalised.
     pub qk_norm: bool,
+    /// What matrices are computed with.
+    pub arithmetic: Arithmetic,
 }
 
 /// A weight of a layer.

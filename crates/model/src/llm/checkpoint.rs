@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::architecture::{Architecture, Family, Part, Role};
+use super::architecture::{Architecture, Arithmetic, Family, Part, Role};
+use super::config::Pairs;
 use super::element::Kind;
 use super::error::{LlmError, SafetensorsFault, cut};
 use super::network::Network;
@@ -11,6 +12,8 @@ use crate::onnx::{ExternalData, check_path};
 
 /// The name of the config.
 pub const CONFIG: &str = "config.json";
+/// The name of the file that says how the weights are computed with (`model.md` §7.6).
+pub const COMPUTE: &str = "hallmark.json";
 /// The one file of a checkpoint that is not cut up.
 pub const SINGLE: &str = "model.safetensors";
 /// Bytes that are read at a time: a whole number of blocks of every kind.
@@ -45,18 +48,22 @@ pub type Checkpoint<'a> = CheckpointOf<'a, Architecture>;
 
 impl<'a> Checkpoint<'a> {
     /// Opens the model whose files are called `files`: `config.json` with `model.safetensors` or an index and its parts, or one
-    /// `*.gguf`. Other names are ignored here. Only headers are read.
+    /// `*.gguf`; beside them perhaps `hallmark.json`. Other names are ignored here. Only headers are read.
     ///
     /// # Errors
     /// A file that is missing or malformed, an architecture outside `numeric.md` §11, a tensor that is missing, of another
     /// shape, or one too many.
     pub fn open(files: &[String], source: &'a dyn ExternalData) -> Result<Self, LlmError> {
         let mut ggufs = files.iter().filter(|name| name.ends_with(".gguf"));
-        match (ggufs.next(), ggufs.next()) {
+        let mut checkpoint = match (ggufs.next(), ggufs.next()) {
             (Some(file), None) => Self::gguf(file, source),
             (Some(_), Some(_)) => Err(LlmError::Inconsistent { what: "a decoder has one .gguf file" }),
             (None, _) => Self::safetensors(files, source),
+        }?;
+        if files.iter().any(|file| file == COMPUTE) {
+            checkpoint.architecture.arithmetic = arithmetic(&read_file(source, COMPUTE, 4096)?)?;
         }
+        Ok(checkpoint)
     }
 
     fn gguf(file: &str, source: &'a dyn ExternalData) -> Result<Self, LlmError> {
@@ -198,6 +205,16 @@ fn halves(values: &[f32], head_dim: usize, row: usize) -> Vec<f32> {
         }
     }
     out
+}
+
+/// What `hallmark.json` says.
+fn arithmetic(bytes: &[u8]) -> Result<Arithmetic, LlmError> {
+    let members = Pairs::<String>::read(bytes, COMPUTE)?;
+    let named = members.get("arithmetic").filter(|_| members.len() == 1);
+    named.and_then(|name| Arithmetic::named(name)).ok_or_else(|| LlmError::Json {
+        what: COMPUTE,
+        why: "its one member is `arithmetic`, `float32` or `int8`".to_owned(),
+    })
 }
 
 /// `config.json`.

@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::architecture::{Architecture, Family, Rope, Scaling};
+use super::architecture::{Architecture, Arithmetic, Family, Rope, Scaling};
 use super::error::{LlmError, cut};
 
 /// Bytes of a config.
@@ -109,6 +109,7 @@ pub fn parse(bytes: &[u8]) -> Result<Architecture, LlmError> {
         qkv_bias: family == Family::Qwen2 || (family != Family::Mistral && attention_bias),
         output_bias: matches!(family, Family::Llama | Family::Qwen3) && attention_bias,
         qk_norm: family == Family::Qwen3,
+        arithmetic: Arithmetic::Float32,
     };
     architecture.check()?;
     Ok(architecture)

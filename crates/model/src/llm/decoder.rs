@@ -4,9 +4,9 @@ use hallmark_receipt::Digest;
 use hallmark_receipt::json::{Object, Value, object};
 use hallmark_receipt::wire::{Fields, FormatError};
 
-use super::architecture::{Architecture, Family, Role, Rope, Scaling};
+use super::architecture::{Architecture, Arithmetic, Family, Role, Rope, Scaling};
 use super::carried::Carried;
-use super::checkpoint::{CONFIG, Checkpoint};
+use super::checkpoint::{COMPUTE, CONFIG, Checkpoint};
 use super::error::LlmError;
 use super::model::{TEMPLATES, TOKENIZER, number, size};
 use super::network::Network;
@@ -15,8 +15,9 @@ use crate::manifest::{DecoderEntry, Manifest};
 use crate::onnx::ExternalData;
 
 /// Files that may lie beside the weights.
-const BESIDE: [&str; 7] = [
+const BESIDE: [&str; 8] = [
     CONFIG,
+    COMPUTE,
     safetensors::INDEX,
     TOKENIZER,
     "chat_template.jinja",
@@ -52,7 +53,7 @@ impl Network for Architecture {
                 ("type", "llama3".into()),
             ]),
         };
-        object([
+        let mut members = object([
             ("context", size(a.context)),
             ("epsilon", text(a.epsilon)),
             ("family", a.family.name().into()),
@@ -71,7 +72,11 @@ impl Network for Architecture {
             ),
             ("tied", Value::Bool(a.tied)),
             ("vocabulary", size(a.vocabulary)),
-        ])
+        ]);
+        if a.arithmetic != Arithmetic::Float32 {
+            members.insert("arithmetic".to_owned(), a.arithmetic.name().into());
+        }
+        members
     }
 
     fn take(mut fields: Fields) -> Result<Self, FormatError> {
@@ -118,6 +123,14 @@ impl Network for Architecture {
         };
         let (tied, qkv_bias) = (flag("tied")?, flag("qkv_bias")?);
         let (output_bias, qk_norm) = (flag("output_bias")?, flag("qk_norm")?);
+        let arithmetic = match fields.has("arithmetic") {
+            true => {
+                let name = fields.text("arithmetic", 16)?;
+                let (path, expected) = (fields.path("arithmetic"), "int8, or nothing for float32");
+                Arithmetic::named(&name).ok_or(FormatError::Value { path, expected })?
+            }
+            false => Arithmetic::Float32,
+        };
         fields.finish()?;
         let rope = Rope { theta, scaling: scaled };
         Ok(Self {
@@ -136,6 +149,7 @@ impl Network for Architecture {
             qkv_bias,
             output_bias,
             qk_norm,
+            arithmetic,
         })
     }
 

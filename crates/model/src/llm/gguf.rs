@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::architecture::{Architecture, Family, Part, Role, Rope, Scaling};
+use super::architecture::{Architecture, Arithmetic, Family, Part, Role, Rope, Scaling};
 use super::checkpoint::Stored;
 use super::element::Kind;
 use super::error::{GgufFault as Fault, LlmError, cut};
@@ -349,6 +349,7 @@ impl Gguf {
             qkv_bias: has("blk.0.attn_q.bias"),
             output_bias: has("blk.0.attn_output.bias"),
             qk_norm: family == Family::Qwen3,
+            arithmetic: Arithmetic::Float32,
         };
         architecture.check()?;
         Ok(architecture)

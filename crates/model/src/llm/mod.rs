@@ -22,7 +22,7 @@ pub mod reference;
 pub mod safetensors;
 pub mod sampling;
 
-pub use architecture::{Architecture, Family, Part, Role, Rope, Scaling};
+pub use architecture::{Architecture, Arithmetic, Family, Part, Role, Rope, Scaling};
 pub use carried::Carried;
 pub use checkpoint::{Checkpoint, CheckpointOf};
 pub use encoder::Encoder;

@@ -3,16 +3,49 @@
 
 use std::collections::BTreeMap;
 
-use super::architecture::{Architecture, Part, Role};
+use super::architecture::{Architecture, Arithmetic, Part, Role};
 use super::{Checkpoint, LlmError};
 use crate::numeric::elementary::{cos, exp, sin};
+use crate::numeric::int8::Quantised;
 use crate::numeric::{BLOCK, canonical_f32, contract_f32, maximum, sum};
+
+/// A matrix, row by row, as it is computed with.
+#[derive(Debug)]
+enum Matrix {
+    Float32(Vec<f32>),
+    Int8(Vec<Quantised>),
+}
+
+impl Matrix {
+    /// The numbers of a row of `len` elements.
+    fn row(&self, index: usize, len: usize) -> Option<Vec<f32>> {
+        match self {
+            Self::Float32(values) => {
+                let start = index.checked_mul(len)?;
+                values.get(start..start.checked_add(len)?).map(<[f32]>::to_vec)
+            }
+            Self::Int8(rows) => rows.get(index).map(Quantised::values),
+        }
+    }
+
+    /// One output a row.
+    fn linear(&self, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+        let rows = match self {
+            Self::Float32(weight) => return linear(x, weight, bias),
+            Self::Int8(rows) => rows,
+        };
+        let x = Quantised::of(x);
+        let y: Vec<f32> = rows.iter().map(|row| x.dot(row)).collect();
+        bias.map_or(y.clone(), |bias| add(&y, bias))
+    }
+}
 
 /// A decoder with its weights in memory.
 #[derive(Debug)]
 pub struct Reference {
     architecture: Architecture,
-    weights: BTreeMap<Role, Vec<f32>>,
+    matrices: BTreeMap<Role, Matrix>,
+    vectors: BTreeMap<Role, Vec<f32>>,
     frequencies: Vec<f32>,
 }
 
@@ -23,13 +56,21 @@ impl Reference {
     /// A file that cannot be read.
     pub fn load(checkpoint: &Checkpoint<'_>) -> Result<Self, LlmError> {
         let architecture = checkpoint.architecture().clone();
-        let mut weights = BTreeMap::new();
-        for (role, _, _) in checkpoint.weights() {
-            weights.insert(role, checkpoint.read(role)?);
+        let (mut matrices, mut vectors) = (BTreeMap::new(), BTreeMap::new());
+        for (role, shape, _) in checkpoint.weights() {
+            let values = checkpoint.read(role)?;
+            match (architecture.arithmetic, shape) {
+                (Arithmetic::Float32, [_, _]) => drop(matrices.insert(role, Matrix::Float32(values))),
+                (Arithmetic::Int8, [_, k]) => {
+                    let rows = values.chunks(*k).map(Quantised::of).collect();
+                    matrices.insert(role, Matrix::Int8(rows));
+                }
+                _ => drop(vectors.insert(role, values)),
+            }
         }
-        let factors = weights.get(&Role::RopeFactors).map_or(&[][..], Vec::as_slice);
+        let factors = vectors.get(&Role::RopeFactors).map_or(&[][..], Vec::as_slice);
         let frequencies = architecture.rope.frequencies(architecture.head_dim, factors);
-        Ok(Self { architecture, weights, frequencies })
+        Ok(Self { architecture, matrices, vectors, frequencies })
     }
 
     /// What the decoder computes.
@@ -40,47 +81,41 @@ impl Reference {
     /// Logits after each of `tokens`, one row of the vocabulary's length a token. `None` if a token is outside the vocabulary.
     pub fn logits(&self, tokens: &[u32]) -> Option<Vec<Vec<f32>>> {
         let a = &self.architecture;
-        let embedding = self.weight(Role::Embedding)?;
-        let row = |token: u32| {
-            let start = usize::try_from(token).ok()?.checked_mul(a.hidden)?;
-            embedding.get(start..start.checked_add(a.hidden)?).map(<[f32]>::to_vec)
-        };
-        let mut states: Vec<Vec<f32>> = tokens.iter().map(|&token| row(token)).collect::<Option<_>>()?;
+        let embedding = self.matrices.get(&Role::Embedding)?;
+        let row = |token: &u32| embedding.row(usize::try_from(*token).ok()?, a.hidden);
+        let mut states: Vec<Vec<f32>> = tokens.iter().map(row).collect::<Option<_>>()?;
         for layer in 0..a.layers {
             self.layer(layer, &mut states)?;
         }
-        let head = if a.tied { embedding } else { self.weight(Role::Head)? };
-        let norm = self.weight(Role::Norm)?;
-        Some(states.iter().map(|x| linear(&rms_norm(x, norm, a.epsilon), head, None)).collect())
-    }
-
-    fn weight(&self, role: Role) -> Option<&[f32]> {
-        self.weights.get(&role).map(Vec::as_slice)
+        let head = if a.tied { embedding } else { self.matrices.get(&Role::Head)? };
+        let norm = self.vectors.get(&Role::Norm)?;
+        Some(states.iter().map(|x| head.linear(&rms_norm(x, norm, a.epsilon), None)).collect())
     }
 
     fn layer(&self, layer: usize, states: &mut [Vec<f32>]) -> Option<()> {
         let a = &self.architecture;
-        let part = |part| self.weight(Role::Layer(layer, part));
+        let part = |part| self.vectors.get(&Role::Layer(layer, part)).map(Vec::as_slice);
+        let matrix = |part| self.matrices.get(&Role::Layer(layer, part));
         let (mut queries, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for (position, x) in states.iter().enumerate() {
             let n = rms_norm(x, part(Part::AttentionNorm)?, a.epsilon);
-            let mut q = linear(&n, part(Part::Query)?, part(Part::QueryBias));
-            let mut k = linear(&n, part(Part::Key)?, part(Part::KeyBias));
+            let mut q = matrix(Part::Query)?.linear(&n, part(Part::QueryBias));
+            let mut k = matrix(Part::Key)?.linear(&n, part(Part::KeyBias));
             self.turn(&mut q, part(Part::QueryNorm), position);
             self.turn(&mut k, part(Part::KeyNorm), position);
             queries.push(q);
             keys.push(k);
-            values.push(linear(&n, part(Part::Value)?, part(Part::ValueBias)));
+            values.push(matrix(Part::Value)?.linear(&n, part(Part::ValueBias)));
         }
         for (position, x) in states.iter_mut().enumerate() {
             let seen = position + 1;
             let o = self.attention(queries.get(position)?, keys.get(..seen)?, values.get(..seen)?);
-            *x = add(&linear(&o, part(Part::Output)?, part(Part::OutputBias)), x);
+            *x = add(&matrix(Part::Output)?.linear(&o, part(Part::OutputBias)), x);
             let m = rms_norm(x, part(Part::MlpNorm)?, a.epsilon);
-            let gate = linear(&m, part(Part::Gate)?, None);
-            let up = linear(&m, part(Part::Up)?, None);
+            let gate = matrix(Part::Gate)?.linear(&m, None);
+            let up = matrix(Part::Up)?.linear(&m, None);
             let h: Vec<f32> = gate.iter().zip(&up).map(|(&g, &u)| canonical_f32(silu(g) * u)).collect();
-            *x = add(&linear(&h, part(Part::Down)?, None), x);
+            *x = add(&matrix(Part::Down)?.linear(&h, None), x);
         }
         Some(())
     }

@@ -2,6 +2,7 @@
 
 pub mod elementary;
 pub mod fma;
+pub mod int8;
 pub mod number;
 
 pub use fma::fma_f32_emulated;
