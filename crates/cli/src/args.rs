@@ -168,6 +168,10 @@ pub enum ModelCommand {
         /// A local name
         #[arg(long)]
         name: Option<String>,
+        /// Compute a language model in int8: a third of the memory to read, so about three times the speed, and answers of its own. The
+        /// model so made has an id of its own
+        #[arg(long)]
+        int8: bool,
     },
     /// List shipped and stored models
     List,

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hallmark_model::graph::Graph;
+use hallmark_model::llm::checkpoint::COMPUTE;
 use hallmark_model::llm::encoder::is_encoder;
-use hallmark_model::llm::{Architecture, DecoderModel, Encoder, EncoderModel, Network, belongs};
+use hallmark_model::llm::{Architecture, Arithmetic, DecoderModel, Encoder, EncoderModel, Network, belongs};
 use hallmark_model::manifest::{MODEL_FILE, Manifest, Model};
 use hallmark_model::onnx::{ExternalData, ExternalDataError, Limits, NoExternalData};
 use hallmark_receipt::Digest;
@@ -72,15 +73,27 @@ impl Copy {
         Ok(Self { kind, files, shipped: None })
     }
 
-    /// A model on disk: an ONNX file with external data in its folder, a `.gguf` file, or a folder of a language model.
-    pub fn from_path(path: &Path) -> Result<Self> {
-        if path.is_dir() {
-            return Self::from_files(language_files(path)?)
-                .with_context(|| format!("{} is refused", path.display()));
+    /// A model on disk: an ONNX file with external data in its folder, a `.gguf` file, or a folder of a language model; a decoder to be
+    /// computed in `arithmetic`, where that is given.
+    pub fn from_path(path: &Path, arithmetic: Option<Arithmetic>) -> Result<Self> {
+        let gguf = path.extension().is_some_and(|extension| extension == "gguf");
+        if path.is_dir() || gguf {
+            let mut files = match gguf {
+                true => BTreeMap::from([(GGUF_FILE.to_owned(), disk::read(path, MAX_FILE)?)]),
+                false => language_files(path)?,
+            };
+            if let Some(arithmetic) = arithmetic {
+                let compute = format!("{{\"arithmetic\":\"{}\"}}\n", arithmetic.name());
+                files.insert(COMPUTE.to_owned(), compute.into_bytes());
+            }
+            let copy = Self::from_files(files).with_context(|| format!("{} is refused", path.display()))?;
+            return match (arithmetic, &copy.kind) {
+                (Some(_), Kind::Encoder(_)) => Err(only_decoders("an embedding model")),
+                _ => Ok(copy),
+            };
         }
-        if path.extension().is_some_and(|extension| extension == "gguf") {
-            let files = BTreeMap::from([(GGUF_FILE.to_owned(), disk::read(path, MAX_FILE)?)]);
-            return Self::from_files(files).with_context(|| format!("{} is refused", path.display()));
+        if arithmetic.is_some() {
+            return Err(only_decoders("an ONNX file"));
         }
         let onnx = disk::read(path, MAX_FILE)?;
         let folder = Folder::new(disk::folder_of(path));
@@ -174,6 +187,12 @@ impl Copy {
     }
 }
 
+fn only_decoders(got: &str) -> anyhow::Error {
+    Note::usage(format!("this is {got}, and only chat models can be computed in another arithmetic"))
+        .hint("add it without --int8")
+        .error()
+}
+
 fn names(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
     files.keys().cloned().collect()
 }
@@ -253,7 +272,7 @@ pub fn resolve(home: &Home, text: &str) -> Result<Copy> {
         }
     }
     if is_path || path.exists() {
-        return with_shipped(Copy::from_path(path)?);
+        return with_shipped(Copy::from_path(path, None)?);
     }
     let mut known: Vec<String> = SHIPPED.iter().map(|model| model.name.to_owned()).collect();
     known.extend(LANGUAGES.iter().map(|model| model.name.to_owned()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use hallmark_model::llm::{DecoderModel, EncoderModel, Network};
+use hallmark_model::llm::{Arithmetic, DecoderModel, EncoderModel, Network};
 use serde_json::{Value, json};
 
 use super::App;
@@ -18,14 +18,17 @@ use crate::tensor_io::InputSpec;
 /// Runs `model COMMAND`.
 pub fn run(app: &App, command: ModelCommand) -> Result<Exit> {
     match command {
-        ModelCommand::Add { file, name } => add(app, &file, name.as_deref()),
+        ModelCommand::Add { file, name, int8 } => {
+            let arithmetic = int8.then_some(Arithmetic::Int8);
+            add(app, &file, name.as_deref(), arithmetic)
+        }
         ModelCommand::List => list(app),
         ModelCommand::Show { model } => show(app, &model),
     }
     .map(|()| Exit::Accepted)
 }
 
-fn add(app: &App, file: &Path, name: Option<&str>) -> Result<()> {
+fn add(app: &App, file: &Path, name: Option<&str>, arithmetic: Option<Arithmetic>) -> Result<()> {
     if let Some(name) =
         name.filter(|name| Shipped::named(name).is_some() || ShippedLanguage::named(name).is_some())
     {
@@ -33,7 +36,7 @@ fn add(app: &App, file: &Path, name: Option<&str>) -> Result<()> {
             .hint("choose another")
             .error());
     }
-    let copy = Copy::from_path(file).context("the model was not added")?;
+    let copy = Copy::from_path(file, arithmetic).context("the model was not added")?;
     let files: Vec<(String, Vec<u8>)> =
         copy.files.iter().map(|(path, bytes)| (path.clone(), bytes.clone())).collect();
     let manifest = copy.manifest().to_json();
@@ -175,7 +178,10 @@ fn decoder_about(model: &DecoderModel) -> About {
         ("context", a.context),
         ("parameters", parameters(a)),
     ];
-    network_about("decoder", a.family.name(), &facts)
+    let (mut members, mut rows) = network_about("decoder", a.family.name(), &facts);
+    members.push(("arithmetic", json!(a.arithmetic.name())));
+    rows.push(vec!["arithmetic".to_owned(), a.arithmetic.name().to_owned()]);
+    (members, rows)
 }
 
 fn encoder_about(model: &EncoderModel) -> About {

@@ -53,6 +53,44 @@ fn a_language_models_folder_is_the_model_it_was_and_takes_no_tensors() {
     assert!(run.err.contains("model.safetensors"), "{}", run.err);
 }
 
+#[test]
+fn a_model_in_int8_answers_and_is_checked_as_itself() {
+    let place = Place::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny-chat").display().to_string();
+    place.ok(&["model", "add", &folder, "--int8", "--name", "small"]);
+    let show = |name: &str| place.json(&["model", "show", name]);
+    assert_eq!(
+        (&show("small")["arithmetic"], &show("tiny-chat")["arithmetic"]),
+        (&json!("int8"), &json!("float32"))
+    );
+    assert_eq!(show("small")["manifest"]["weights"], show("tiny-chat")["manifest"]["weights"]);
+    let answer = [
+        "chat",
+        "small",
+        "--once",
+        "Hello",
+        "--seed",
+        "7",
+        "--max-tokens",
+        "12",
+        "--receipt",
+        "a.receipt.json",
+    ];
+    place.ok(&answer);
+    let receipt = place.path("a.receipt.json").display().to_string();
+    assert!(place.run(&["verify", &receipt]).out.contains("ok  replay"));
+    // Who lacks this model, though they have its weights, cannot run it again.
+    let elsewhere = Place::new();
+    assert_ne!(elsewhere.run(&["verify", &receipt]).code, 0);
+    assert_ne!(place.run(&["verify", &receipt, "--model", "tiny-chat"]).code, 0);
+
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../models/digits-cnn/model.onnx")
+        .display()
+        .to_string();
+    place.refuse(&["model", "add", &digits, "--int8"], 2, &["ONNX", "without --int8"]);
+}
+
 /// A running `up` or `proxy`, stopped when this is dropped.
 struct Node {
     process: Child,

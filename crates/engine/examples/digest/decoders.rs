@@ -1,4 +1,4 @@
-//! Answers of decoders: the shipped chat model and two of pseudo-random weights, greedy and drawn.
+//! Answers of decoders: the shipped chat model and two of pseudo-random weights, two of them in int8 too, greedy and drawn.
 #![allow(clippy::unwrap_used)] // A tool of the tests.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use hallmark_engine::decoder::Decoder;
 use hallmark_model::llm::Parameters;
 use hallmark_receipt::Digest;
 
-use crate::fixture::{Answer, CONFIGS, Files, Random, alone, collect, decoder, drawn, files};
+use crate::fixture::{Answer, CONFIGS, Files, Random, alone, collect, decoder, drawn, files, in_int8};
 use crate::suite::Failure;
 
 /// Tokens of an answer, for every machine; [`LONG`] for those that have the time.
@@ -19,7 +19,7 @@ pub const LONG: &[u32] = &[16, 64, 1000];
 const PROMPT: usize = 20;
 
 /// Name, vocabulary that prompts use, files.
-fn models() -> [(&'static str, usize, Files); 3] {
+fn models() -> [(&'static str, usize, Files); 5] {
     let shipped = Files::from([
         ("config.json".to_owned(), include_bytes!("../../../../models/tiny-chat/config.json").to_vec()),
         (
@@ -28,7 +28,13 @@ fn models() -> [(&'static str, usize, Files); 3] {
         ),
     ]);
     let random = |index: usize| files(CONFIGS[index].1, index as u64);
-    [("tiny-chat", 2000, shipped), (CONFIGS[3].0, 250, random(3)), (CONFIGS[4].0, 50, random(4))]
+    [
+        ("tiny-chat", 2000, shipped.clone()),
+        (CONFIGS[3].0, 250, random(3)),
+        (CONFIGS[4].0, 50, random(4)),
+        ("tiny-chat in int8", 2000, in_int8(shipped)),
+        ("mistral in int8", 250, in_int8(random(3))),
+    ]
 }
 
 /// The digest of answers of all `lengths`, each computed alone; those of [`LONG`] must come out the same in company too.

@@ -1,7 +1,7 @@
 //! Manifests, skeletons and weight trees of decoders.
 
 use hallmark_model::llm::model::Skeleton;
-use hallmark_model::llm::{Checkpoint, DecoderModel, LlmError};
+use hallmark_model::llm::{Arithmetic, Checkpoint, DecoderModel, LlmError};
 use hallmark_model::manifest::{Manifest, Model, ModelError};
 use hallmark_model::onnx::{Limits, NoExternalData};
 use hallmark_receipt::Digest;
@@ -63,6 +63,42 @@ fn one_weight_tree_whatever_the_file() {
     let b = DecoderModel::load(&names(&gguf), &gguf).unwrap();
     assert_eq!(a.manifest().weights, b.manifest().weights);
     assert_ne!(a.id(), b.id());
+}
+
+#[test]
+fn int8_is_another_model_of_the_same_weights() {
+    let (mut files, float) = model();
+    for text in [r#"{"arithmetic":"int8"}"#, "{\n  \"arithmetic\": \"int8\"\n}\n"] {
+        files.insert("hallmark.json".into(), text.into());
+        let int8 = DecoderModel::load(&names(&files), &files).unwrap();
+        assert_eq!(int8.skeleton().architecture().arithmetic, Arithmetic::Int8);
+        assert_eq!(int8.manifest().weights, float.manifest().weights);
+        assert_ne!(int8.manifest().graph, float.manifest().graph);
+        assert_eq!(Skeleton::parse(int8.skeleton().to_json().as_bytes()).unwrap(), *int8.skeleton());
+        assert_eq!(DecoderModel::open(int8.manifest(), &files).unwrap(), int8);
+    }
+    files.insert("hallmark.json".into(), r#"{"arithmetic":"float32"}"#.into());
+    assert_eq!(DecoderModel::load(&names(&files), &files).unwrap().skeleton(), float.skeleton());
+    let wrong = [
+        "",
+        "{}",
+        "[]",
+        r#"{"arithmetic":"int4"}"#,
+        r#"{"arithmetic":8}"#,
+        r#"{"arithmetic":"int8","more":"x"}"#,
+    ];
+    for text in wrong.into_iter().chain([r#"{"arithmetic":"int8","arithmetic":"int8"}"#]) {
+        files.insert("hallmark.json".into(), text.into());
+        let got = DecoderModel::load(&names(&files), &files);
+        assert!(matches!(got, Err(LlmError::Json { .. } | LlmError::Duplicate { .. })), "{text}: {got:?}");
+    }
+    // There is one form of float32 too: the member is left out.
+    let said = float.skeleton().to_json().replacen(
+        "{\"architecture\":{",
+        "{\"architecture\":{\"arithmetic\":\"float32\",",
+        1,
+    );
+    assert!(Skeleton::parse(said.as_bytes()).is_err());
 }
 
 #[test]
