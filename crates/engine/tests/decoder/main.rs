@@ -84,3 +84,27 @@ fn answers_equal_the_references() {
         }
     }
 }
+
+/// What int8 costs: how far a trained model's log probabilities move along an answer of its own in float32.
+#[test]
+fn int8_says_nearly_what_float32_says() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny-chat");
+    let read = |name: &str| (name.to_owned(), std::fs::read(folder.join(name)).unwrap());
+    let shipped = Files::from(["config.json", "model.safetensors"].map(read));
+    let mut float32 = decoder(&shipped, Isa::detect(), 2, &|_| ());
+    let mut int8 = decoder(&in_int8(shipped), Isa::detect(), 2, &|_| ());
+    let mut tokens = Random(4).tokens(3, 2000);
+    tokens.extend(float32.generate(&tokens, Parameters::greedy(100)).unwrap().tokens);
+    let of_next = |decoder: &mut Decoder, count: usize| {
+        let logits: Vec<f64> = last_logits(decoder, &tokens[..count])
+            .iter()
+            .map(|bits| f64::from(f32::from_bits(*bits)))
+            .collect();
+        logits[tokens[count] as usize] - logits.iter().map(|l| l.exp()).sum::<f64>().ln()
+    };
+    let counts = 3..tokens.len();
+    let moved: f64 =
+        counts.clone().map(|count| (of_next(&mut int8, count) - of_next(&mut float32, count)).abs()).sum();
+    let mean = moved / counts.len() as f64;
+    assert!(mean > 0.0 && mean < 0.05, "{mean} nats a token");
+}
