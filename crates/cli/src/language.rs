@@ -63,10 +63,11 @@ impl Text {
         &self,
         app: &App,
         inputs: &[Opening],
+        outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         match self {
-            Self::Chat(local) => local::replay(local, inputs, claim, &options(app)),
+            Self::Chat(local) => local::replay(local, inputs, outputs, claim, &options(app)),
             Self::Embedding(embedder) => embedder.replay(inputs, claim),
         }
     }
@@ -114,21 +115,22 @@ impl Replayer for Copies<'_> {
         &self,
         id: &Digest,
         inputs: &[Opening],
+        outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         if let Some(text) = self.last(id) {
-            return text.replay(self.app, inputs, claim);
+            return text.replay(self.app, inputs, outputs, claim);
         }
         let copy = self.find(id)?.ok_or(ReplayError::ModelAbsent(*id))?;
         match &copy.kind {
             Kind::Graph(model) => {
                 let lookup = |_: &Digest| Ok(Some(LocalModel::from(model)));
-                EngineReplayer::new(lookup, infer::options(self.app)).replay(id, inputs, claim)
+                EngineReplayer::new(lookup, infer::options(self.app)).replay(id, inputs, outputs, claim)
             }
             Kind::Decoder(_) | Kind::Encoder(_) => {
                 let text = text_model(self.app, &copy).map_err(unavailable)?;
                 *self.last.borrow_mut() = Some((*id, text.clone()));
-                text.replay(self.app, inputs, claim)
+                text.replay(self.app, inputs, outputs, claim)
             }
         }
     }

@@ -55,6 +55,7 @@ where
         &self,
         model: &Digest,
         inputs: &[Opening],
+        _: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         // A graph has no parameters.

@@ -146,22 +146,22 @@ fn replay_takes_inputs_by_name_and_refuses_the_rest() {
     let replayer = EngineReplayer::new(lookup(1), Options::default());
     let open = |name: &str, n| Opening::new(name.to_owned(), rows(n), Salt([0; 32])).unwrap();
     let x = open("x", 2);
-    let outputs = replayer.replay(&id, std::slice::from_ref(&x), &claim(Object::new())).unwrap();
+    let outputs = replayer.replay(&id, std::slice::from_ref(&x), &[], &claim(Object::new())).unwrap();
     assert_eq!(outputs[0].0, "y");
     let other = Digest::of(&[b"other"]);
     let plain = claim(Object::new());
-    assert_eq!(replayer.replay(&other, &[], &plain), Err(ReplayError::ModelAbsent(other)));
+    assert_eq!(replayer.replay(&other, &[], &[], &plain), Err(ReplayError::ModelAbsent(other)));
     for inputs in [vec![], vec![x.clone(), x.clone()], vec![open("z", 1)]] {
-        assert!(matches!(replayer.replay(&id, &inputs, &plain), Err(ReplayError::Execution(_))));
+        assert!(matches!(replayer.replay(&id, &inputs, &[], &plain), Err(ReplayError::Execution(_))));
     }
     let sampled = claim(object([("temperature", "0.7".into())]));
-    assert_eq!(replayer.replay(&id, std::slice::from_ref(&x), &sampled), Err(ReplayError::Parameters));
+    assert_eq!(replayer.replay(&id, std::slice::from_ref(&x), &[], &sampled), Err(ReplayError::Parameters));
     // A budget of the verifier's own says nothing about the model.
     let small = EngineReplayer::new(lookup(1), Options { memory_limit: 8, ..Options::default() });
-    let small = small.replay(&id, std::slice::from_ref(&x), &plain);
+    let small = small.replay(&id, std::slice::from_ref(&x), &[], &plain);
     assert!(matches!(small, Err(ReplayError::Unavailable(_))));
     let later = EngineReplayer::new(lookup(2), Options::default());
-    assert_eq!(later.replay(&id, &[x], &plain), Err(ReplayError::NumericVersion { claimed: 2 }));
+    assert_eq!(later.replay(&id, &[x], &[], &plain), Err(ReplayError::NumericVersion { claimed: 2 }));
 }
 
 /// A claim of which only the parameters count here.

@@ -106,9 +106,10 @@ impl Replayer for GraphModel {
         &self,
         model: &Digest,
         inputs: &[Opening],
+        _: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         let lookup = |id: &Digest| Ok((*id == self.id()).then(|| LocalModel::from(&self.model)));
-        EngineReplayer::new(lookup, self.program.options().clone()).replay(model, inputs, claim)
+        EngineReplayer::new(lookup, self.program.options().clone()).replay(model, inputs, &[], claim)
     }
 }

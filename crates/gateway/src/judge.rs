@@ -35,13 +35,14 @@ impl Replayer for Served<'_> {
         &self,
         model: &Digest,
         inputs: &[Opening],
+        outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         if let Some(graph) = self.0.graphs.values().find(|graph| graph.id() == *model) {
-            return graph.replay(model, inputs, claim);
+            return graph.replay(model, inputs, outputs, claim);
         }
         let named = self.0.catalog.values().filter(|(card, _)| card.model == Model::Id(*model));
         let replayer = named.filter_map(|(_, backend)| backend.replayer()).next();
-        replayer.ok_or(ReplayError::ModelAbsent(*model))?.replay(model, inputs, claim)
+        replayer.ok_or(ReplayError::ModelAbsent(*model))?.replay(model, inputs, outputs, claim)
     }
 }

@@ -154,12 +154,13 @@ impl Replayer for Serving {
         &self,
         model: &Digest,
         inputs: &[Opening],
+        outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         if *model != self.local.model.id() {
             return Err(ReplayError::ModelAbsent(*model));
         }
-        replay(&self.local, inputs, claim, &self.options)
+        replay(&self.local, inputs, outputs, claim, &self.options)
     }
 }
 

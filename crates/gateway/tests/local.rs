@@ -47,9 +47,10 @@ impl Replayer for Copy {
         &self,
         _: &Digest,
         inputs: &[Opening],
+        outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
-        replay(&self.0, inputs, claim, &Options { threads: 2, ..Options::default() })
+        replay(&self.0, inputs, outputs, claim, &Options { threads: 2, ..Options::default() })
     }
 }
 

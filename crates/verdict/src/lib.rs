@@ -37,10 +37,12 @@ pub trait Replayer {
     /// Runs the model `model`, which is the claim's, on `inputs` with the claim's parameters, and returns its outputs (by output
     /// name), in the model's order. The bytes of the model must be the *verifier's own copy*: the implementation checks that
     /// they hash to `model`. It refuses parameters that it does not know in full.
+    /// `outputs` are what the receipt says came out: a guess that may make the run faster and must not change what it gives.
     fn replay(
         &self,
         model: &Digest,
         inputs: &[Opening],
+        outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError>;
 }

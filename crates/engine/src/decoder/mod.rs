@@ -25,7 +25,6 @@
 
 pub(crate) mod forward;
 pub(crate) mod pages;
-mod replay;
 mod sequence;
 pub(crate) mod weights;
 
@@ -40,7 +39,6 @@ use forward::{Workspace, forward};
 use pages::{Layout, Pages};
 use sequence::Sequence;
 
-pub use replay::Divergence;
 pub use weights::Weights;
 
 /// Positions of a page: prefixes are shared in units of so many tokens.
@@ -222,18 +220,38 @@ impl Decoder {
         parameters: Parameters,
         logprobs: Option<usize>,
     ) -> Result<SequenceId, DecoderError> {
+        self.start_drafted(prompt, parameters, logprobs, &[])
+    }
+
+    /// [`Decoder::start`] with a guess at the answer. It changes no event: what the guess saves is time, because its tokens go through the
+    /// layers together, like those of a prompt, as long as they turn out to be the ones that are drawn. Whoever checks an answer guesses it. A
+    /// step then gives several events of the sequence, and the mask is called for each of them before any is seen.
+    ///
+    /// # Errors
+    /// As [`Decoder::start`]; a guess is cut where it cannot be right.
+    pub fn start_drafted(
+        &mut self,
+        prompt: &[u32],
+        parameters: Parameters,
+        logprobs: Option<usize>,
+        draft: &[u32],
+    ) -> Result<SequenceId, DecoderError> {
         parameters.check()?;
         if let Some(got) = logprobs.filter(|&count| count > MAX_TOP) {
             return Err(DecoderError::Option { what: "logprobs", most: MAX_TOP, got });
         }
-        let needed =
-            self.check_tokens(prompt, usize::try_from(parameters.max_tokens).unwrap_or(usize::MAX))?;
+        let most = usize::try_from(parameters.max_tokens).unwrap_or(usize::MAX);
+        let needed = self.check_tokens(prompt, most)?;
         if self.waiting.len() >= self.options.max_waiting {
             return Err(DecoderError::Busy { limit: self.options.max_waiting });
         }
         let id = SequenceId(self.next);
         self.next += 1;
-        self.waiting.push_back(Sequence::new(id, prompt, parameters, logprobs, needed));
+        let vocabulary = self.weights.architecture.vocabulary;
+        let possible = draft.iter().copied().take(most).take_while(|token| (*token as usize) < vocabulary);
+        let mut sequence = Sequence::new(id, prompt, parameters, logprobs, needed);
+        sequence.guess(possible);
+        self.waiting.push_back(sequence);
         Ok(id)
     }
 
@@ -291,8 +309,8 @@ impl Decoder {
         let mut taken = vec![0; self.active.len()];
         for prompts in [false, true] {
             for (taken, sequence) in taken.iter_mut().zip(&self.active) {
-                if (sequence.pending() > 1) == prompts {
-                    *taken = sequence.pending().min(budget);
+                if (sequence.ready() > 1) == prompts {
+                    *taken = sequence.ready().min(budget);
                     budget -= *taken;
                 }
             }
@@ -313,13 +331,8 @@ impl Decoder {
         let mut logits = self.work.logits.chunks_exact_mut(vocabulary);
         let mut events = Vec::new();
         for (sequence, &taken) in self.active.iter_mut().zip(&taken) {
-            sequence.computed(taken, &mut self.pages, self.options.share_prefixes);
-            if taken > 0
-                && sequence.pending() == 0
-                && let Some(logits) = logits.next()
-            {
-                events.push(sequence.draw(logits, mask));
-            }
+            let pages = (&mut self.pages, self.options.share_prefixes);
+            sequence.advance(taken, &mut logits, mask, pages, &mut events);
         }
         let ended = |sequence: &Sequence| {
             events.iter().any(|event| event.sequence == sequence.id && event.finish.is_some())

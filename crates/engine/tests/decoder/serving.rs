@@ -1,9 +1,9 @@
-//! Sequences that join and leave, shared prefixes, replay, refusals.
+//! Sequences that join and leave, shared prefixes, guesses, refusals.
 
 use std::collections::BTreeMap;
 
 use hallmark_engine::Isa;
-use hallmark_engine::decoder::{Decoder, DecoderError, Divergence, Finish, Options, PAGE, SequenceId};
+use hallmark_engine::decoder::{Decoder, DecoderError, Finish, Options, PAGE, SequenceId};
 use hallmark_model::llm::Parameters;
 
 use crate::fixture::{Answer, CONFIGS, Random, alone, collect, decoder, drawn, files};
@@ -82,33 +82,39 @@ fn a_small_cache_makes_sequences_wait_and_forgets_old_prefixes() {
 }
 
 #[test]
-fn replay_takes_the_answer_and_no_other() {
+fn a_guess_changes_no_event() {
     let files = files(CONFIGS[2].1, 8);
-    let mut decoder = decoder(&files, Isa::detect(), 2, &|o| o.step_tokens = 11);
     let prompt = Random(2).tokens(37, 60);
-    for parameters in [Parameters::greedy(30), drawn(4, 30)] {
-        let answer = decoder.generate(&prompt, parameters.clone()).unwrap();
-        let mut check = |parameters: &Parameters, answer: &[u32], finish| {
-            decoder.replay(&prompt, parameters, answer, finish).unwrap()
-        };
-        assert_eq!(check(&parameters, &answer.tokens, answer.finish), None);
-        let mut other = answer.tokens.clone();
-        other[20] = (other[20] + 1) % 60;
-        let expected = Some(answer.tokens[20]);
-        let found = check(&parameters, &other, Finish::Length);
-        assert_eq!(found, Some(Divergence { index: 20, got: Some(other[20]), expected }));
-        other[20] = 1_000_000;
-        assert_eq!(check(&parameters, &other, Finish::Length).unwrap().index, 20);
-        assert_eq!(check(&parameters, &answer.tokens[..29], Finish::Length).unwrap().index, 29);
-        assert_eq!(check(&parameters, &answer.tokens, Finish::Stop).unwrap().index, 30);
-        assert_eq!(
-            check(&parameters, &[&answer.tokens[..], &[1]].concat(), Finish::Length).unwrap().index,
-            30
-        );
-        let stop = Parameters { stop: vec![answer.tokens[9]], ..parameters };
-        let first = answer.tokens.iter().position(|token| *token == answer.tokens[9]).unwrap();
-        assert_eq!(check(&stop, &answer.tokens[..=first], Finish::Stop), None);
-        assert_eq!(check(&stop, &answer.tokens, Finish::Length).unwrap().index, first + 1);
+    for share in [false, true] {
+        let mut decoder =
+            decoder(&files, Isa::detect(), 2, &|o| (o.step_tokens, o.share_prefixes) = (11, share));
+        for parameters in [Parameters::greedy(90), drawn(4, 90)] {
+            let want = alone(&mut decoder, &prompt, &parameters);
+            let answer: Vec<u32> = want.iter().map(|(token, _)| *token).collect();
+            let stop = Parameters { stop: vec![answer[9]], ..parameters.clone() };
+            let stopped = alone(&mut decoder, &prompt, &stop);
+            let mut wrong = answer.clone();
+            wrong[20] = (wrong[20] + 1) % 60;
+            let mut unknown = answer.clone();
+            unknown[20] = 1_000_000;
+            let longer = [&answer[..], &answer[..]].concat();
+            for draft in [&answer, &wrong, &unknown, &longer, &answer[..50].to_vec(), &Vec::new()] {
+                for (parameters, want) in [(&parameters, &want), (&stop, &stopped)] {
+                    // Another sequence computes meanwhile, which must not be disturbed either.
+                    let other = decoder.start(&prompt[..20], Parameters::greedy(30), Some(0)).unwrap();
+                    let id = decoder.start_drafted(&prompt, parameters.clone(), Some(0), draft).unwrap();
+                    let (mut answers, mut steps) = (BTreeMap::new(), 0);
+                    while !decoder.is_idle() {
+                        collect(&mut answers, decoder.step());
+                        steps += usize::from(answers.get(&id).is_none_or(|answer| answer.len() < want.len()));
+                    }
+                    assert_eq!(answers.get(&id), Some(want));
+                    assert_eq!(answers.get(&other).map(Vec::len), Some(30));
+                    // A right guess goes through in a few steps of eleven tokens, less the other sequence's.
+                    assert!(draft.len() < want.len() || draft[20] != answer[20] || steps < 20, "{steps}");
+                }
+            }
+        }
     }
 }
 
@@ -122,8 +128,6 @@ fn masks_reach_the_draw_alone() {
     let answer = decoder.generate_masked(&[1, 2], drawn(1, 20), Some(2), &mut odd).unwrap();
     assert!(answer.tokens.iter().all(|token| token % 2 == 1));
     assert!(answer.logprobs.iter().all(|one| one.value.is_finite()));
-    let taken = decoder.replay_masked(&[1, 2], &drawn(1, 20), &answer.tokens, answer.finish, &mut odd);
-    assert_eq!(taken, Ok(None));
     let mut nothing = |_: SequenceId, logits: &mut [f32]| logits.fill(f32::NEG_INFINITY);
     let answer = decoder.generate_masked(&[1], Parameters::greedy(3), None, &mut nothing).unwrap();
     assert_eq!((answer.tokens, answer.finish), (Vec::new(), Finish::NoToken));

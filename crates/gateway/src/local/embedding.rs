@@ -204,6 +204,7 @@ impl Replayer for Serving {
         &self,
         model: &Digest,
         inputs: &[Opening],
+        _: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         if *model != self.embedder.model.id() {

@@ -22,6 +22,7 @@ use crate::notary::{RESPONSE, response_text};
 pub fn replay(
     local: &Local,
     inputs: &[Opening],
+    outputs: &[Opening],
     claim: &Claim,
     options: &Options,
 ) -> Result<Vec<(String, Tensor)>, ReplayError> {
@@ -40,7 +41,7 @@ pub fn replay(
     if prompt.name() != PROMPT || prompt.tensor().as_slice::<i64>() != Some(&expected) {
         return Err(refuse(&"its prompt is not what the model's template and tokenizer make of its request"));
     }
-    generate(local, plan, options).map_err(|error| match error {
+    generate(local, plan, &draft(outputs), options).map_err(|error| match error {
         // The budget is this machine's.
         DecoderError::TooLong { .. } | DecoderError::Cache { .. } | DecoderError::Option { .. } => {
             ReplayError::Unavailable(error.to_string())
@@ -93,18 +94,31 @@ fn check_seed(
     if fits { Ok(()) } else { Err("its seed is not the one that its request asks for") }
 }
 
+/// The tokens that the receipt says were drawn: what the run will give if it is true.
+fn draft(outputs: &[Opening]) -> Vec<u32> {
+    let tokens = outputs.iter().find(|opening| opening.name() == TOKENS);
+    let ids = tokens.and_then(|opening| opening.tensor().as_slice::<i64>()).unwrap_or_default();
+    ids.iter().map_while(|&id| u32::try_from(id).ok()).collect()
+}
+
 fn generate(
     local: &Local,
     plan: super::Plan,
+    draft: &[u32],
     options: &Options,
 ) -> Result<Vec<(String, Tensor)>, DecoderError> {
     let mut decoder = Decoder::new(Arc::clone(&local.weights), options)?;
-    let id = decoder.start(&plan.prompt, plan.parameters.clone(), Some(0))?;
+    // Under a grammar the mask of a token needs the one before it, which a guess would give too late.
+    let draft = if plan.grammar.is_some() { &[] } else { draft };
+    let id = decoder.start_drafted(&plan.prompt, plan.parameters.clone(), Some(0), draft)?;
     let mut done = Completed::default();
     let Ok(mut run) = Run::new(&local.language, plan) else { return Ok(Vec::new()) };
     while !run.is_finished() {
         for event in decoder.step_masked(&mut |_, logits| run.mask(logits)) {
             debug_assert_eq!(event.sequence, id);
+            if run.is_finished() {
+                break; // By a stop text, before the model's own end.
+            }
             // A token that stands for nothing ends the answer here as it did there.
             let Ok(deltas) = run.take(&event) else { return Ok(Vec::new()) };
             for delta in &deltas {

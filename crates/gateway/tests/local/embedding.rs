@@ -101,6 +101,7 @@ impl Replayer for Copy {
         &self,
         _: &Digest,
         inputs: &[Opening],
+        _: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         self.0.replay(inputs, claim)

@@ -29,7 +29,7 @@ pub fn replay(
         }
     }
     let Some(replayer) = replayer else { return Check::not_checked(id, Why::NoReplayer) };
-    let result = match replayer.replay(model, inputs, &receipt.claim) {
+    let result = match replayer.replay(model, inputs, outputs, &receipt.claim) {
         Ok(result) => result,
         Err(ReplayError::ModelAbsent(model)) => return Check::not_checked(id, Why::ModelAbsent(model)),
         Err(ReplayError::NumericVersion { claimed }) => {

@@ -98,6 +98,7 @@ impl Replayer for Copies {
         &self,
         model: &Digest,
         inputs: &[Opening],
+        _: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         if !claim.parameters.is_empty() {
