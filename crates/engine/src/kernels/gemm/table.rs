@@ -159,8 +159,8 @@ const FAR: u8 = 2;
 /// As `FAR`, the right operand as upper halves.
 const HALVES: u8 = 3;
 
-/// So many k's before they are needed, the right operand is asked for.
-const AHEAD: usize = 16;
+/// The right operand is asked for so many k's of one panel before they are needed; tiles of several panels divide them.
+const AHEAD: usize = 64;
 
 /// One tile: `MR` rows by `P` panels of `NV` vectors. Each lane is one output's chain over ascending k, from +0.
 #[inline(always)]
@@ -180,13 +180,13 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, cons
                     if HOW == HALVES {
                         right[p][v] = V::load_halves(halves.add(at));
                         if v * V::LANES % (2 * LINE) == 0 {
-                            V::ask(halves.wrapping_add(at + 2 * AHEAD * t.b_k).cast());
+                            V::ask(halves.wrapping_add(at + 2 * AHEAD / P * t.b_k).cast());
                         }
                         continue;
                     }
                     right[p][v] = V::load(b.add(at));
                     if HOW == FAR && v * V::LANES % LINE == 0 {
-                        V::ask(b.wrapping_add(at + AHEAD * t.b_k));
+                        V::ask(b.wrapping_add(at + AHEAD / P * t.b_k));
                     }
                 }
             }
