@@ -21,8 +21,10 @@ fn main() {
     let shape = Shape { hidden: 2048, layers: 16, heads: 32, kv_heads: 8, intermediate: 8192, vocabulary: 128_256 };
     let what = std::env::args().nth(1).unwrap_or_default();
     let isa = Isa::detect();
-    let memory = Memory::new(2 << 30);
+
+    let memory = Memory::new(if what.contains('k') { 2 << 30 } else { 0 });
     let med = |mut v: Vec<f64>| { v.sort_by(f64::total_cmp); v[v.len() / 2] };
+    if what.contains('c') { cached(); return; }
     if what.contains('k') {
         let mut layers = Layers::new(&ARITHMETICS[0], isa, &shape, 2 << 30);
         for threads in [1, 2] {
@@ -65,5 +67,23 @@ fn main() {
                 println!("staggered {:.2}", runner.staggered(8));
             }
         }
+    }
+}
+pub fn cached() {
+    use hallmark_engine::kernels::gemm::{Epilogue, Matrix, PackedB, gemm};
+    let isa = Isa::detect();
+    let pool = Pool::new(1);
+    let cx = Ctx::new(isa, &pool);
+    for (k, n) in [(512, 512), (2048, 128), (2048,2048)] {
+        let data: Vec<f32> = (0..k * n).map(|i| (i % 251) as f32 * 0.01 - 1.0).collect();
+        let b = PackedB::new(isa, Matrix::row_major(&data, n), k, n);
+        for m in 1..=16 {
+            let x = vec![0.5; m * k];
+            let mut out = vec![0.0; m * n];
+            let mut best = 1e9_f64;
+            for _ in 0..200 { let s = std::time::Instant::now(); gemm(&cx, m, n, k, Matrix::row_major(&x, k), &b, &mut out, &Epilogue::default()); best = best.min(s.elapsed().as_secs_f64()); }
+            print!("{m}: {:.1} GF {:.1} GB/s  ", (2 * m * n * k) as f64 / best / 1e9, (4 * n * k) as f64 / best / 1e9);
+        }
+        println!();
     }
 }

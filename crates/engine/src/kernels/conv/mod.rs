@@ -284,6 +284,8 @@ impl Job<'_> {
                             c_row: self.positions,
                             k: len,
                             first: start == 0,
+                            next: right,
+                            next_k: 0,
                         };
                         job.run(self.table, tile, edge);
                     }

@@ -63,10 +63,12 @@ impl Operands {
     pub(crate) fn run(&self, pool: &Pool) {
         let threads = pool.threads();
         let (tiles, panels) = (self.m.div_ceil(self.table.rows()), self.n.div_ceil(self.table.panel()));
+        // What no second-level cache holds is read once by one thread, not by each.
+        let large = self.k * self.n > 1 << 19;
         // Below some tens of microseconds of work, waking others costs more than they bring.
         if threads == 1 || self.m * self.n * self.k.max(1) < 1 << 17 {
             self.alone();
-        } else if tiles >= 4 * threads || tiles >= panels {
+        } else if (tiles >= 4 * threads || tiles >= panels) && !(large && panels >= 4 * threads) {
             pool.run_ranges(self.m, self.m.div_ceil(tiles), |rows| self.region(rows, 0..panels));
         } else {
             // Every part packs the left operand for itself: two a thread, where it is packed at all.
@@ -179,6 +181,8 @@ impl Operands {
                     c_row: taken * width,
                     k,
                     first: start == 0,
+                    next: b,
+                    next_k: 0,
                 };
                 // SAFETY: the caller's promise; the sums have room for the tile.
                 unsafe { kernel(&tile) };
@@ -253,6 +257,14 @@ impl Operands {
                         self.right.k,
                     ),
                 };
+                // Each tile asks for its share of the next panel.
+                let apart = self.right.panel <= self.right.k || panel + 1 >= panels.end.min(whole);
+                let (next, next_k) = if apart {
+                    (b, 0)
+                } else {
+                    let tiles = chunk.len().div_ceil(height);
+                    (b.wrapping_add(self.right.panel), self.right.k.div_ceil(tiles))
+                };
                 let column = panel * width;
                 for first in chunk.clone().step_by(height) {
                     let rows = (chunk.end - first).min(height);
@@ -274,6 +286,8 @@ impl Operands {
                         c_row: self.n,
                         k: len,
                         first: start == 0,
+                        next: next.wrapping_add((first - chunk.start) / height * len * next_k),
+                        next_k,
                     };
                     let rows_now = by_rows && packed.is_none();
                     let columns = (self.n - column).min(width);

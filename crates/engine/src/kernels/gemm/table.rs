@@ -32,6 +32,10 @@ pub(crate) struct Tile {
     pub(crate) k: usize,
     /// The block is the first one: its sum is stored; otherwise it is added to the output.
     pub(crate) first: bool,
+    /// What tiles by columns ask for meanwhile, from element 0 on; any address will do.
+    pub(crate) next: *const f32,
+    /// Its distance of k; 0 asks for nothing new.
+    pub(crate) next_k: usize,
 }
 
 /// What follows a contraction, as pointers; see `Epilogue`.
@@ -168,7 +172,7 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, cons
     // SAFETY: the caller promises a tile whose every element is in bounds, and the instruction set.
     unsafe {
         let mut acc = [[[V::zero(); NV]; P]; MR];
-        let (mut a, mut b, mut halves) = (t.a, t.b, t.b.cast::<u16>());
+        let (mut a, mut b, mut halves, mut next) = (t.a, t.b, t.b.cast::<u16>(), t.next);
         // By rows: three rows share a pointer, which keeps the pointers of a high tile in registers.
         let base = |i: usize| if HOW != COLUMNS && i < MR { t.a.add(i * t.a_row) } else { t.a };
         let bases = [base(0), base(3), base(6), base(9), base(12)];
@@ -207,6 +211,9 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, cons
             rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
             if HOW == COLUMNS {
                 a = a.add(t.a_k);
+                V::ask(next);
+                V::ask(next.wrapping_add(LINE));
+                next = next.wrapping_add(t.next_k);
             }
             if HOW == HALVES {
                 halves = halves.add(t.b_k);
