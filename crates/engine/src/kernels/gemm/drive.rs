@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Matrix;
 use super::pack::{LINE, Scratch};
-use super::table::{End, Part, Table, Tile, TileFn};
+use super::table::{End, Next, Part, Table, Tile, TileFn};
 use crate::threads::Pool;
 
 /// Tiles of rows that are packed together: their k-block stays in the second-level cache.
@@ -152,6 +152,7 @@ impl Operands {
         let sums = scratch.tile.at_least(rows.len() * thin.panels * width);
         let left = self.left.at.wrapping_add(rows.start * self.left.row);
         let whole = if self.right.edge.is_some() { self.n / width } else { panels.end };
+        let row_bytes = self.right.k * if self.right.halves.is_some() { 2 } else { 4 };
         let mut panel = panels.start;
         while panel < panels.end {
             let taken = if panel + thin.panels <= panels.end.min(whole) { thin.panels } else { 1 };
@@ -181,8 +182,7 @@ impl Operands {
                     c_row: taken * width,
                     k,
                     first: start == 0,
-                    next: b,
-                    next_k: 0,
+                    next: Next::new(b.wrapping_byte_add(k * row_bytes).cast(), k * row_bytes, k),
                 };
                 // SAFETY: the caller's promise; the sums have room for the tile.
                 unsafe { kernel(&tile) };
@@ -259,11 +259,10 @@ impl Operands {
                 };
                 // Each tile asks for its share of the next panel.
                 let apart = self.right.panel <= self.right.k || panel + 1 >= panels.end.min(whole);
-                let (next, next_k) = if apart {
+                let (next, share) = if apart {
                     (b, 0)
                 } else {
-                    let tiles = chunk.len().div_ceil(height);
-                    (b.wrapping_add(self.right.panel), self.right.k.div_ceil(tiles))
+                    (b.wrapping_add(self.right.panel), len * self.right.k / chunk.len().div_ceil(height))
                 };
                 let column = panel * width;
                 for first in chunk.clone().step_by(height) {
@@ -286,8 +285,7 @@ impl Operands {
                         c_row: self.n,
                         k: len,
                         first: start == 0,
-                        next: next.wrapping_add((first - chunk.start) / height * len * next_k),
-                        next_k,
+                        next: Next::new(next.wrapping_add((first - chunk.start) / height * share).cast(), 4 * share, len),
                     };
                     let rows_now = by_rows && packed.is_none();
                     let columns = (self.n - column).min(width);

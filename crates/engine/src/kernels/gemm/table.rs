@@ -32,10 +32,36 @@ pub(crate) struct Tile {
     pub(crate) k: usize,
     /// The block is the first one: its sum is stored; otherwise it is added to the output.
     pub(crate) first: bool,
-    /// What tiles by columns ask for meanwhile, from element 0 on; any address will do.
-    pub(crate) next: *const f32,
-    /// Its distance of k; 0 asks for nothing new.
-    pub(crate) next_k: usize,
+    /// What tiles of one panel ask for meanwhile.
+    pub(crate) next: Next,
+}
+
+/// Memory that will be needed next. It is asked for in [`STREAMS`] places in turns: processors fetch ahead of each, and from one place
+/// alone they do not read as fast as memory can be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Next {
+    /// Any address will do.
+    at: *const u8,
+    /// Bytes from one place to the next one.
+    stream: usize,
+    /// Bytes that one round of places goes on.
+    step: usize,
+}
+
+/// Places that memory is asked for at.
+const STREAMS: usize = 4;
+
+impl Next {
+    /// `bytes` from `at` on, over a tile of `k`.
+    pub(crate) fn new(at: *const u8, bytes: usize, k: usize) -> Self {
+        Self { at, stream: bytes / STREAMS, step: bytes / k.max(1) }
+    }
+
+    /// What is to be asked for at `k`.
+    #[inline(always)]
+    fn at(&self, k: usize) -> *const f32 {
+        self.at.wrapping_add(k % STREAMS * self.stream + k / STREAMS * self.step).cast()
+    }
 }
 
 /// What follows a contraction, as pointers; see `Epilogue`.
@@ -163,8 +189,8 @@ const FAR: u8 = 2;
 /// As `FAR`, the right operand as upper halves.
 const HALVES: u8 = 3;
 
-/// The right operand is asked for so many k's of one panel before they are needed; tiles of several panels divide them.
-const AHEAD: usize = 64;
+/// Tiles of several panels ask for the right operand so many k's before they need it.
+const AHEAD: usize = 16;
 
 /// One tile: `MR` rows by `P` panels of `NV` vectors. Each lane is one output's chain over ascending k, from +0.
 #[inline(always)]
@@ -172,7 +198,7 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, cons
     // SAFETY: the caller promises a tile whose every element is in bounds, and the instruction set.
     unsafe {
         let mut acc = [[[V::zero(); NV]; P]; MR];
-        let (mut a, mut b, mut halves, mut next) = (t.a, t.b, t.b.cast::<u16>(), t.next);
+        let (mut a, mut b, mut halves) = (t.a, t.b, t.b.cast::<u16>());
         // By rows: three rows share a pointer, which keeps the pointers of a high tile in registers.
         let base = |i: usize| if HOW != COLUMNS && i < MR { t.a.add(i * t.a_row) } else { t.a };
         let bases = [base(0), base(3), base(6), base(9), base(12)];
@@ -183,14 +209,14 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, cons
                     let at = p * t.b_panel + v * V::LANES;
                     if HOW == HALVES {
                         right[p][v] = V::load_halves(halves.add(at));
-                        if v * V::LANES % (2 * LINE) == 0 {
-                            V::ask(halves.wrapping_add(at + 2 * AHEAD / P * t.b_k).cast());
+                        if P > 1 && v * V::LANES % (2 * LINE) == 0 {
+                            V::ask(halves.wrapping_add(at + 2 * AHEAD * t.b_k).cast());
                         }
                         continue;
                     }
                     right[p][v] = V::load(b.add(at));
-                    if HOW == FAR && v * V::LANES % LINE == 0 {
-                        V::ask(b.wrapping_add(at + AHEAD / P * t.b_k));
+                    if HOW == FAR && P > 1 && v * V::LANES % LINE == 0 {
+                        V::ask(b.wrapping_add(at + AHEAD * t.b_k));
                     }
                 }
             }
@@ -209,11 +235,12 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, cons
                 )*};
             }
             rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+            if P == 1 && HOW != ROWS {
+                V::ask(t.next.at(k));
+                V::ask(t.next.at(k).wrapping_add(LINE));
+            }
             if HOW == COLUMNS {
                 a = a.add(t.a_k);
-                V::ask(next);
-                V::ask(next.wrapping_add(LINE));
-                next = next.wrapping_add(t.next_k);
             }
             if HOW == HALVES {
                 halves = halves.add(t.b_k);
