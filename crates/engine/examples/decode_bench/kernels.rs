@@ -17,9 +17,7 @@ pub struct Arithmetic {
 /// Every arithmetic; each is a row of the table.
 pub const ARITHMETICS: [Arithmetic; 1] = [Arithmetic {
     name: "f32",
-    pack: |isa, weights, k| {
-        Box::new(PackedB::new(isa, Matrix::transposed(weights, k), k, weights.len() / k))
-    },
+    pack: |isa, weights, k| Box::new(PackedB::new(isa, Matrix::transposed(weights, k), k, weights.len() / k)),
 }];
 
 /// Packed weights.
@@ -64,7 +62,8 @@ impl Layers {
         let qkv = hidden + 2 * hidden / heads * kv_heads;
         let sizes = [(hidden, qkv), (hidden, hidden), (hidden, 2 * intermediate), (intermediate, hidden)];
         let (widest, deepest) = (qkv.max(2 * intermediate), hidden.max(intermediate));
-        let weights: Vec<f32> = (0..hidden * widest.max(intermediate)).map(|i| (i % 251) as f32 * 0.01 - 1.003).collect();
+        let weights: Vec<f32> =
+            (0..hidden * widest.max(intermediate)).map(|i| (i % 251) as f32 * 0.01 - 1.003).collect();
         let mut layers =
             Self { products: Vec::new(), x: vec![0.7; ROWS * deepest], out: vec![0.0; ROWS * widest] };
         while layers.products.is_empty() || layers.bytes() < bytes {

@@ -14,20 +14,6 @@ pub struct Shape {
     pub vocabulary: usize,
 }
 
-/// Of Llama 3.2 1B.
-pub const LLAMA_1B: Shape = Shape {
-    hidden: 2048,
-    layers: 16,
-    heads: 32,
-    kv_heads: 8,
-    intermediate: 8192,
-    vocabulary: 128_256,
-};
-
-/// Of SmolLM 135M.
-pub const SMOL_135M: Shape =
-    Shape { hidden: 576, layers: 30, heads: 9, kv_heads: 3, intermediate: 1536, vocabulary: 49_152 };
-
 /// Files of a model folder.
 pub const FILES: [&str; 2] = ["config.json", "model.safetensors"];
 
@@ -57,11 +43,6 @@ impl Made {
         let json = format!("{{{}}}", entries.join(","));
         let header = [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
         Self { config, size: header.len() as u64 + at, header }
-    }
-
-    /// Bytes before the first tensor.
-    pub fn header(&self) -> u64 {
-        self.header.len() as u64
     }
 }
 

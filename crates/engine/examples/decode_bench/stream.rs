@@ -114,7 +114,7 @@ mod avx512 {
         Way { name: "4 streams", read: streams::<4, 0, 0> },
         Way { name: "8 streams", read: streams::<8, 0, 0> },
         Way { name: "1 stream, asking 64 lines ahead", read: streams::<1, 64, _MM_HINT_T0> },
-        Way { name: "1 stream, asking 128 ahead for level 2", read: streams::<1, 128, _MM_HINT_T1> },
+        Way { name: "1 stream, asking level 2 for 128 ahead", read: streams::<1, 128, _MM_HINT_T1> },
         Way { name: "1 stream, asking 32 ahead, non-temporal", read: streams::<1, 32, _MM_HINT_NTA> },
         Way { name: "4 streams, asking 16 ahead", read: streams::<4, 16, _MM_HINT_T0> },
         Way { name: "8 streams, asking 16 ahead", read: streams::<8, 16, _MM_HINT_T0> },

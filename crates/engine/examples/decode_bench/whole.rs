@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hallmark_engine::decoder::{Decoder, Options, Weights};
+use hallmark_engine::decoder::{Decoder, Options, SequenceId, Weights};
 use hallmark_model::llm::Parameters;
 
-/// Tokens of each prompt of the batches.
-const PROMPT: u32 = 32;
+/// Tokens of each prompt of a batch: all of eight are read in one step.
+const PROMPT: u32 = 4;
+/// Tokens of each prompt that joins others.
+const JOINING: u32 = 32;
 
+/// A decoder, and what it is given to do.
 pub struct Runner {
     decoder: Decoder,
     vocabulary: u32,
@@ -23,11 +26,11 @@ impl Runner {
         Self { decoder: Decoder::new(Arc::clone(weights), &options).unwrap(), vocabulary, started: 0 }
     }
 
-    fn start(&mut self, prompt: u32, answer: u32) {
+    fn start(&mut self, prompt: u32, answer: u32) -> SequenceId {
         self.started += 1;
         let prompt: Vec<u32> =
             (0..prompt).map(|i| (self.started * 7919 + i * 101) % self.vocabulary).collect();
-        self.decoder.start(&prompt, Parameters::greedy(answer), None).unwrap();
+        self.decoder.start(&prompt, Parameters::greedy(answer), None).unwrap()
     }
 
     fn finish(&mut self) -> usize {
@@ -38,18 +41,18 @@ impl Runner {
         tokens
     }
 
-    /// Tokens a second of a prompt of `length`.
-    pub fn prefill(&mut self, length: u32) -> f64 {
+    /// Seconds that a prompt of `length` and its first token take.
+    pub fn prompt(&mut self, length: u32) -> f64 {
         self.start(length, 1);
         let start = Instant::now();
         self.finish();
-        f64::from(length) / start.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64()
     }
 
     /// Tokens a second that `batch` sequences generate in `steps` steps, once their prompts are read.
     pub fn batch(&mut self, batch: u32, steps: u32) -> f64 {
         for _ in 0..batch {
-            self.start(PROMPT / batch.min(8), steps + 1);
+            self.start(PROMPT, steps + 1);
         }
         self.decoder.step();
         let start = Instant::now();
@@ -62,18 +65,20 @@ impl Runner {
     /// meanwhile: over eight arrivals.
     pub fn staggered(&mut self, gap: u32) -> f64 {
         for i in 1..=8 {
-            self.start(PROMPT, gap * i + 1);
+            self.start(JOINING, gap * i + 1);
         }
         self.decoder.step();
-        let (start, mut tokens) = (Instant::now(), 0);
+        let (start, mut tokens, mut arrived) = (Instant::now(), 0, Vec::new());
         for _ in 0..8 {
             for _ in 0..gap {
                 tokens += self.decoder.step().len();
             }
-            self.start(PROMPT, 8 * gap);
+            arrived.push(self.start(JOINING, 8 * gap));
         }
         let spent = start.elapsed().as_secs_f64();
-        self.finish();
+        for sequence in arrived {
+            self.decoder.cancel(sequence);
+        }
         f64::from(tokens as u32) / spent
     }
 }

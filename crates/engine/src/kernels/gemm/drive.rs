@@ -11,6 +11,9 @@ use crate::threads::Pool;
 /// Tiles of rows that are packed together: their k-block stays in the second-level cache.
 const CHUNK: usize = 8;
 
+/// Elements of a right operand that no second-level cache holds.
+const FAR: usize = 1 << 19;
+
 /// The left operand.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Left {
@@ -63,8 +66,8 @@ impl Operands {
     pub(crate) fn run(&self, pool: &Pool) {
         let threads = pool.threads();
         let (tiles, panels) = (self.m.div_ceil(self.table.rows()), self.n.div_ceil(self.table.panel()));
-        // What no second-level cache holds is read once by one thread, not by each.
-        let large = self.k * self.n > 1 << 19;
+        // What no second-level cache holds is better read by one thread each than all of it by all threads.
+        let large = self.k * self.n > FAR;
         // Below some tens of microseconds of work, waking others costs more than they bring.
         if threads == 1 || self.m * self.n * self.k.max(1) < 1 << 17 {
             self.alone();
@@ -285,7 +288,11 @@ impl Operands {
                         c_row: self.n,
                         k: len,
                         first: start == 0,
-                        next: Next::new(next.wrapping_add((first - chunk.start) / height * share).cast(), 4 * share, len),
+                        next: Next::new(
+                            next.wrapping_add((first - chunk.start) / height * share).cast(),
+                            4 * share,
+                            len,
+                        ),
                     };
                     let rows_now = by_rows && packed.is_none();
                     let columns = (self.n - column).min(width);

@@ -37,7 +37,9 @@ pub(crate) fn roomy<T>(len: usize) -> Vec<T> {
         let skipped = start.align_offset(PAGE);
         // SAFETY: whole pages of one allocation, and the advice changes no byte of them. The system may refuse it (where pages are larger
         // than ours, say), and all is as before.
-        unsafe { madvise(start.wrapping_add(skipped), bytes.saturating_sub(skipped) / PAGE * PAGE, HUGE_PAGES) };
+        unsafe {
+            madvise(start.wrapping_add(skipped), bytes.saturating_sub(skipped) / PAGE * PAGE, HUGE_PAGES)
+        };
     }
     vec
 }
