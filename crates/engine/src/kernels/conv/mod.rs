@@ -18,7 +18,7 @@ use hallmark_model::ops::window::Axis;
 
 use super::gemm::drive::TileJob;
 use super::gemm::pack::{LINE, Lines, Scratch, Shared};
-use super::gemm::table::{End, Part, Table, Tile, table};
+use super::gemm::table::{End, Next, Part, Table, Tile, table};
 use super::gemm::{Ctx, Epilogue};
 use crate::isa::Isa;
 use fill::{Patches, Row};
@@ -284,6 +284,7 @@ impl Job<'_> {
                             c_row: self.positions,
                             k: len,
                             first: start == 0,
+                            next: Next::new(right.cast(), 0, len),
                         };
                         job.run(self.table, tile, edge);
                     }

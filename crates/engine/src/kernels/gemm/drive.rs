@@ -5,11 +5,14 @@ use std::ops::Range;
 
 use super::Matrix;
 use super::pack::{LINE, Scratch};
-use super::table::{End, Part, Table, Tile, TileFn};
+use super::table::{End, Next, Part, Table, Tile, TileFn};
 use crate::threads::Pool;
 
 /// Tiles of rows that are packed together: their k-block stays in the second-level cache.
 const CHUNK: usize = 8;
+
+/// Elements of a right operand that no second-level cache holds.
+const FAR: usize = 1 << 19;
 
 /// The left operand.
 #[derive(Clone, Copy, Debug)]
@@ -63,10 +66,12 @@ impl Operands {
     pub(crate) fn run(&self, pool: &Pool) {
         let threads = pool.threads();
         let (tiles, panels) = (self.m.div_ceil(self.table.rows()), self.n.div_ceil(self.table.panel()));
+        // What no second-level cache holds is better read by one thread each than all of it by all threads.
+        let large = self.k * self.n > FAR;
         // Below some tens of microseconds of work, waking others costs more than they bring.
         if threads == 1 || self.m * self.n * self.k.max(1) < 1 << 17 {
             self.alone();
-        } else if tiles >= 4 * threads || tiles >= panels {
+        } else if (tiles >= 4 * threads || tiles >= panels) && !(large && panels >= 4 * threads) {
             pool.run_ranges(self.m, self.m.div_ceil(tiles), |rows| self.region(rows, 0..panels));
         } else {
             // Every part packs the left operand for itself: two a thread, where it is packed at all.
@@ -150,6 +155,7 @@ impl Operands {
         let sums = scratch.tile.at_least(rows.len() * thin.panels * width);
         let left = self.left.at.wrapping_add(rows.start * self.left.row);
         let whole = if self.right.edge.is_some() { self.n / width } else { panels.end };
+        let row_bytes = self.right.k * if self.right.halves.is_some() { 2 } else { 4 };
         let mut panel = panels.start;
         while panel < panels.end {
             let taken = if panel + thin.panels <= panels.end.min(whole) { thin.panels } else { 1 };
@@ -179,6 +185,7 @@ impl Operands {
                     c_row: taken * width,
                     k,
                     first: start == 0,
+                    next: Next::new(b.wrapping_byte_add(k * row_bytes).cast(), k * row_bytes, k),
                 };
                 // SAFETY: the caller's promise; the sums have room for the tile.
                 unsafe { kernel(&tile) };
@@ -253,6 +260,13 @@ impl Operands {
                         self.right.k,
                     ),
                 };
+                // Each tile asks for its share of the next panel.
+                let apart = self.right.panel <= self.right.k || panel + 1 >= panels.end.min(whole);
+                let (next, share) = if apart {
+                    (b, 0)
+                } else {
+                    (b.wrapping_add(self.right.panel), len * self.right.k / chunk.len().div_ceil(height))
+                };
                 let column = panel * width;
                 for first in chunk.clone().step_by(height) {
                     let rows = (chunk.end - first).min(height);
@@ -274,6 +288,11 @@ impl Operands {
                         c_row: self.n,
                         k: len,
                         first: start == 0,
+                        next: Next::new(
+                            next.wrapping_add((first - chunk.start) / height * share).cast(),
+                            4 * share,
+                            len,
+                        ),
                     };
                     let rows_now = by_rows && packed.is_none();
                     let columns = (self.n - column).min(width);

@@ -32,6 +32,36 @@ pub(crate) struct Tile {
     pub(crate) k: usize,
     /// The block is the first one: its sum is stored; otherwise it is added to the output.
     pub(crate) first: bool,
+    /// What tiles of one panel ask for meanwhile.
+    pub(crate) next: Next,
+}
+
+/// Memory that will be needed next. It is asked for in [`STREAMS`] places in turns: processors fetch ahead of each, and from one place
+/// alone they do not read as fast as memory can be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Next {
+    /// Any address will do.
+    at: *const u8,
+    /// Bytes from one place to the next one.
+    stream: usize,
+    /// Bytes that one round of places goes on.
+    step: usize,
+}
+
+/// Places that memory is asked for at.
+const STREAMS: usize = 4;
+
+impl Next {
+    /// `bytes` from `at` on, over a tile of `k`.
+    pub(crate) fn new(at: *const u8, bytes: usize, k: usize) -> Self {
+        Self { at, stream: bytes / STREAMS, step: bytes / k.max(1) }
+    }
+
+    /// What is to be asked for at `k`.
+    #[inline(always)]
+    fn at(&self, k: usize) -> *const f32 {
+        self.at.wrapping_add(k % STREAMS * self.stream + k / STREAMS * self.step).cast()
+    }
 }
 
 /// What follows a contraction, as pointers; see `Epilogue`.
@@ -159,7 +189,7 @@ const FAR: u8 = 2;
 /// As `FAR`, the right operand as upper halves.
 const HALVES: u8 = 3;
 
-/// So many k's before they are needed, the right operand is asked for.
+/// Tiles of several panels ask for the right operand so many k's before they need it.
 const AHEAD: usize = 16;
 
 /// One tile: `MR` rows by `P` panels of `NV` vectors. Each lane is one output's chain over ascending k, from +0.
@@ -179,13 +209,13 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, cons
                     let at = p * t.b_panel + v * V::LANES;
                     if HOW == HALVES {
                         right[p][v] = V::load_halves(halves.add(at));
-                        if v * V::LANES % (2 * LINE) == 0 {
+                        if P > 1 && v * V::LANES % (2 * LINE) == 0 {
                             V::ask(halves.wrapping_add(at + 2 * AHEAD * t.b_k).cast());
                         }
                         continue;
                     }
                     right[p][v] = V::load(b.add(at));
-                    if HOW == FAR && v * V::LANES % LINE == 0 {
+                    if HOW == FAR && P > 1 && v * V::LANES % LINE == 0 {
                         V::ask(b.wrapping_add(at + AHEAD * t.b_k));
                     }
                 }
@@ -205,6 +235,10 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, cons
                 )*};
             }
             rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+            if P == 1 && HOW != ROWS {
+                V::ask(t.next.at(k));
+                V::ask(t.next.at(k).wrapping_add(LINE));
+            }
             if HOW == COLUMNS {
                 a = a.add(t.a_k);
             }

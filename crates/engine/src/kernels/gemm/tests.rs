@@ -111,6 +111,30 @@ fn every_length_of_k() {
 }
 
 #[test]
+fn weights_that_no_cache_holds() {
+    let (m, n, k) = (120, 901, 600);
+    let (a, b) = (numbers(7, m * k, false), numbers(8, k * n, false));
+    let (a, b) = (Matrix::row_major(&a, k), Matrix::transposed(&b, k));
+    // The portable path emulates every multiply-add, and splits in the same way.
+    for isa in Isa::available().filter(|&isa| isa != Isa::Portable) {
+        let packed = PackedB::new(isa, b, k, n);
+        let product = |threads| {
+            let (pool, mut out) = (Pool::new(threads), vec![7.0; m * n]);
+            gemm(&Ctx::new(isa, &pool), m, n, k, a, &packed, &mut out, &Epilogue::default());
+            out
+        };
+        let one = product(1);
+        for row in [0, 13, 14, 119] {
+            let want = expected(1, n, k, a.from(row * k), b, &Epilogue::default(), 0);
+            assert_same(&one[row * n..(row + 1) * n], &want, &format!("row {row}, {isa}"));
+        }
+        for threads in [2, 4] {
+            assert_same(&product(threads), &one, &format!("{threads} threads, {isa}"));
+        }
+    }
+}
+
+#[test]
 fn every_shape_and_layout() {
     let sizes = [
         (1, 1, 5),
