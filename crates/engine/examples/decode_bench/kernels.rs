@@ -4,21 +4,34 @@ use std::time::Instant;
 
 use hallmark_engine::Isa;
 use hallmark_engine::kernels::gemm::{Ctx, Epilogue, Matrix, PackedB, gemm};
+use hallmark_engine::kernels::int8::{PackedInt8, product};
 
-use crate::shape::Shape;
+use crate::shape::{COMPUTE, CONFIG, Shape, WEIGHTS};
 
 /// An arithmetic in which weights are packed and multiplied.
 pub struct Arithmetic {
     pub name: &'static str,
+    /// Files of a model that is computed in it.
+    pub files: &'static [&'static str],
     /// Packs a row-major [out, k] matrix.
     pack: fn(Isa, &[f32], usize) -> Box<dyn Product>,
 }
 
 /// Every arithmetic; each is a row of the table.
-pub const ARITHMETICS: [Arithmetic; 1] = [Arithmetic {
-    name: "f32",
-    pack: |isa, weights, k| Box::new(PackedB::new(isa, Matrix::transposed(weights, k), k, weights.len() / k)),
-}];
+pub const ARITHMETICS: [Arithmetic; 2] = [
+    Arithmetic {
+        name: "f32",
+        files: &[CONFIG, WEIGHTS],
+        pack: |isa, weights, k| {
+            Box::new(PackedB::new(isa, Matrix::transposed(weights, k), k, weights.len() / k))
+        },
+    },
+    Arithmetic {
+        name: "int8",
+        files: &[CONFIG, WEIGHTS, COMPUTE],
+        pack: |isa, weights, k| Box::new(PackedInt8::new(isa, weights, k)),
+    },
+];
 
 /// Packed weights.
 trait Product {
@@ -42,6 +55,20 @@ impl Product for PackedB {
     fn run(&self, cx: &Ctx<'_>, m: usize, x: &[f32], out: &mut [f32]) {
         let (k, n) = self.size();
         gemm(cx, m, n, k, Matrix::row_major(x, k), self, out, &Epilogue::default());
+    }
+}
+
+impl Product for PackedInt8 {
+    fn size(&self) -> (usize, usize) {
+        self.size()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+
+    fn run(&self, cx: &Ctx<'_>, m: usize, x: &[f32], out: &mut [f32]) {
+        product(cx, m, x, self, out, &Epilogue::default());
     }
 }
 

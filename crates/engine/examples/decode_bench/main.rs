@@ -19,9 +19,9 @@ use hallmark_engine::Isa;
 use hallmark_engine::decoder::Weights;
 use hallmark_engine::kernels::gemm::Ctx;
 use hallmark_engine::threads::Pool;
-use hallmark_model::llm::{Checkpoint, LlmError};
+use hallmark_model::llm::Checkpoint;
 use kernels::{ARITHMETICS, Arithmetic, Layers};
-use shape::{FILES, Made, Shape};
+use shape::{Made, Shape};
 use stream::{Memory, Way, ways};
 use whole::Runner;
 
@@ -37,17 +37,6 @@ const PROMPT: usize = 512;
 const STEPS: u32 = 8;
 /// Steps from one arrival to the next.
 const GAP: u32 = 8;
-
-/// A way to load a whole model.
-struct Model {
-    name: &'static str,
-    load: fn(&Checkpoint<'_>, Isa) -> Result<Weights, LlmError>,
-    /// The arithmetic of its products.
-    arithmetic: &'static Arithmetic,
-}
-
-/// Every kind of model; each is a table.
-const MODELS: [Model; 1] = [Model { name: "f32", load: Weights::load, arithmetic: &ARITHMETICS[0] }];
 
 /// What all measurements share.
 struct Bench {
@@ -110,11 +99,11 @@ impl Bench {
     }
 
     /// A whole model: batches, and with all threads also a long prompt and arrivals.
-    fn model(&mut self, threads: usize, all: bool, weights: &Arc<Weights>, model: &Model) {
+    fn model(&mut self, threads: usize, all: bool, weights: &Arc<Weights>, arithmetic: &Arithmetic) {
         let pool = Pool::new(threads);
         let cx = Ctx::new(self.isa, &pool);
         let mut runner = Runner::new(weights, threads);
-        let mut layer = Layers::new(model.arithmetic, self.isa, &self.shape, 0);
+        let mut layer = Layers::new(arithmetic, self.isa, &self.shape, 0);
         let layer_operations = layer.operations(PROMPT) as f64;
         let Shape { layers, hidden, vocabulary, .. } = self.shape;
         let operations = layer_operations * layers as f64 + (2 * hidden * vocabulary) as f64;
@@ -131,7 +120,7 @@ impl Bench {
         let best = greatest(&rates[..batches.start]);
         let (batches, rest) = rates[batches.start..].split_at(ROWS.len());
         let bytes = weights.bytes_per_step() as f64;
-        let title = format!("whole model, {}, {threads} threads", model.name);
+        let title = format!("whole model, {}, {threads} threads", arithmetic.name);
         println!("\n{title:44} {:>8} {:>8} {:>8}", "tokens/s", "GB/s", "of best");
         println!("  {:42} {:8} {:8.1} {:8.2}", "best read", "", best / 1e9, 1.0);
         for (batch, rate) in ROWS.iter().zip(batches) {
@@ -144,7 +133,7 @@ impl Bench {
             );
         }
         let mut bar = |text: &str, got, least| {
-            self.bars.push((format!("{}, {threads} threads: {text}", model.name), got, least));
+            self.bars.push((format!("{}, {threads} threads: {text}", arithmetic.name), got, least));
         };
         bar("batch of 1, of the best read", batches[0] * bytes / best, 0.8);
         bar("batch of 8, of the batch of 1", batches[3] / batches[0], 4.0);
@@ -181,12 +170,12 @@ fn main() {
         }
     }
     let made = Made::new(&shape);
-    let files = FILES.map(str::to_owned);
-    let checkpoint = Checkpoint::open(&files, &made).unwrap();
-    for model in &MODELS {
-        let weights = Arc::new((model.load)(&checkpoint, isa).unwrap());
+    for arithmetic in &ARITHMETICS {
+        let files: Vec<String> = arithmetic.files.iter().map(|&file| file.to_owned()).collect();
+        let checkpoint = Checkpoint::open(&files, &made).unwrap();
+        let weights = Arc::new(Weights::load(&checkpoint, isa).unwrap());
         for &count in &counts {
-            bench.model(count, count == threads, &weights, model);
+            bench.model(count, count == threads, &weights, arithmetic);
         }
     }
     println!();

@@ -14,8 +14,11 @@ pub struct Shape {
     pub vocabulary: usize,
 }
 
-/// Files of a model folder.
-pub const FILES: [&str; 2] = ["config.json", "model.safetensors"];
+pub const CONFIG: &str = "config.json";
+pub const WEIGHTS: &str = "model.safetensors";
+pub const COMPUTE: &str = "hallmark.json";
+/// What the last of them says.
+const INT8: &[u8] = br#"{"arithmetic":"int8"}"#;
 
 /// A folder with a model of one shape, float32.
 pub struct Made {
@@ -55,7 +58,11 @@ fn weight(index: u64) -> f32 {
 
 impl ExternalData for Made {
     fn read(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, ExternalDataError> {
-        let head = if path == FILES[0] { self.config.as_bytes() } else { &self.header };
+        let head = match path {
+            CONFIG => self.config.as_bytes(),
+            COMPUTE => INT8,
+            _ => &self.header,
+        };
         if let Some(bytes) = head.get(offset as usize..(offset + length) as usize) {
             return Ok(bytes.to_vec());
         }
@@ -65,6 +72,10 @@ impl ExternalData for Made {
     }
 
     fn size(&self, path: &str) -> Result<u64, ExternalDataError> {
-        Ok(if path == FILES[0] { self.config.len() as u64 } else { self.size })
+        Ok(match path {
+            CONFIG => self.config.len() as u64,
+            COMPUTE => INT8.len() as u64,
+            _ => self.size,
+        })
     }
 }

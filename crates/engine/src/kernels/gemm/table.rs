@@ -59,7 +59,7 @@ impl Next {
 
     /// What is to be asked for at `k`.
     #[inline(always)]
-    fn at(&self, k: usize) -> *const f32 {
+    pub(crate) fn at(&self, k: usize) -> *const f32 {
         self.at.wrapping_add(k % STREAMS * self.stream + k / STREAMS * self.step).cast()
     }
 }

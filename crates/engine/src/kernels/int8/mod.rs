@@ -9,7 +9,7 @@ mod tile;
 use std::ops::Range;
 
 use super::gemm::pack::{Lines, Scratch};
-use super::gemm::table::{End, Part, Table};
+use super::gemm::table::{End, Next, Part, Table};
 use super::gemm::{Ctx, Epilogue};
 use pack::Rows;
 use tile::{Kernels, Tile};
@@ -85,13 +85,11 @@ impl Job<'_> {
             let mut row = 0;
             while row < self.m {
                 let rows = (self.m - row).min(kernels.len());
-                let tile = Tile {
-                    rows: self.rows,
-                    row,
-                    weight: self.weight.wrapping_add(panel * stride),
-                    stride,
-                    sums,
-                };
+                let weight = self.weight.wrapping_add(panel * stride);
+                // The first rows ask for what the next panels are; others find all that they need in a cache.
+                let ahead = if row == 0 { count * stride } else { 0 };
+                let next = Next::new(weight.wrapping_add(ahead).cast(), 4 * ahead, self.rows.blocks);
+                let tile = Tile { rows: self.rows, row, weight, stride, next, sums };
                 let part = Part {
                     sums,
                     sums_row: count * lanes,

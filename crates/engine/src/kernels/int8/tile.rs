@@ -5,6 +5,7 @@
 use hallmark_model::numeric::int8::INT8_BLOCK;
 
 use super::super::gemm::pack::LINE;
+use super::super::gemm::table::Next;
 use super::super::gemm::vector::{Portable, Vector};
 use super::pack::Rows;
 use crate::isa::Isa;
@@ -13,8 +14,6 @@ use crate::isa::Isa;
 pub(super) const GROUP: usize = 4;
 /// Groups of a block.
 pub(super) const GROUPS: usize = INT8_BLOCK / GROUP;
-/// So many cache lines before they are needed, weights are asked for.
-const AHEAD: usize = 40;
 
 /// Some rows times some panels.
 pub(super) struct Tile<'a> {
@@ -25,6 +24,8 @@ pub(super) struct Tile<'a> {
     pub(super) weight: *const f32,
     /// Distance of panels.
     pub(super) stride: usize,
+    /// What follows these panels in memory.
+    pub(super) next: Next,
     /// Where the outputs go, row by row.
     pub(super) sums: *mut f32,
 }
@@ -120,12 +121,10 @@ unsafe fn tile<D: Dot, const MR: usize, const P: usize>(t: &Tile<'_>) {
         let mut x = t.rows.integers.as_ptr().add(first * INT8_BLOCK);
         let mut weight = t.weight;
         let mut sums = [[D::zero(); P]; MR];
-        for _ in 0..blocks {
-            for p in 0..P {
-                let from = weight.wrapping_add(p * t.stride + AHEAD * LINE);
-                for line in 0..(D::LANES * (1 + GROUPS)).div_ceil(LINE) {
-                    D::ask(from.wrapping_add(line * LINE));
-                }
+        for block in 0..blocks {
+            let next = t.next.at(block);
+            for line in 0..(P * D::LANES * (1 + GROUPS)).div_ceil(LINE) {
+                D::ask(next.wrapping_add(line * LINE));
             }
             let mut ints = [[D::start(0); P]; MR];
             // Written out: the compiler does not unroll loops of so many rows, and accumulators in memory would be the end.
