@@ -51,7 +51,7 @@ pub fn product(
     if cx.pool().threads() == 1 || m * n * k < 1 << 18 {
         job.region(0..panels);
     } else {
-        cx.pool().run_ranges(panels, kernels.most_panels(), |panels| job.region(panels));
+        cx.pool().run_ranges(panels, kernels.shapes(m).1, |panels| job.region(panels));
     }
 }
 
@@ -73,18 +73,19 @@ unsafe impl Sync for Job<'_> {}
 impl Job<'_> {
     /// The outputs of some panels. Each is read once from memory: what follows for further rows finds it in a cache.
     fn region(&self, panels: Range<usize>) {
-        let shape = self.kernels.shape(self.m);
+        let (shapes, most) = self.kernels.shapes(self.m);
         let (lanes, stride) = (self.kernels.lanes, self.kernels.panel(self.rows.blocks));
         let mut scratch = Scratch::take();
-        let sums = scratch.tile.at_least(shape.rows() * shape.panels * lanes);
+        let sums = scratch.tile.at_least(shapes.len() * most * lanes);
         let mut panel = panels.start;
         while panel < panels.end {
-            let count = if panel + shape.panels <= panels.end { shape.panels } else { 1 };
-            let kernels = if count == 1 { shape.one } else { shape.several };
+            let count = if panel + most <= panels.end { most } else { 1 };
             let column = panel * lanes;
             let mut row = 0;
             while row < self.m {
-                let rows = (self.m - row).min(kernels.len());
+                let rows = (self.m - row).min(shapes.len());
+                let shape = &shapes[rows - 1];
+                let kernel = if count == 1 { shape.one } else { shape.several };
                 let weight = self.weight.wrapping_add(panel * stride);
                 // The first rows ask for what the next panels are; others find all that they need in a cache.
                 let ahead = if row == 0 { count * stride } else { 0 };
@@ -104,7 +105,7 @@ impl Job<'_> {
                 // SAFETY: the panels and rows are within the operands, whose sizes were checked; the sums have room for a tile; the
                 // processor has the instruction sets of both tables, which were chosen by it.
                 unsafe {
-                    kernels[rows - 1](&tile);
+                    kernel(&tile);
                     (self.table.finish)(&self.end, &part);
                 }
                 row += rows;

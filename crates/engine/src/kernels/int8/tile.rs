@@ -32,20 +32,14 @@ pub(super) struct Tile<'a> {
 
 pub(super) type TileFn = unsafe fn(&Tile<'_>);
 
-/// Tiles of `i + 1` rows.
+/// Tiles of some number of rows.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     /// Panels that [`Shape::several`] takes.
     pub(super) panels: usize,
-    pub(super) several: &'static [TileFn],
-    pub(super) one: &'static [TileFn],
-}
-
-impl Shape {
-    /// The most rows of a tile.
-    pub(super) fn rows(&self) -> usize {
-        self.several.len().max(self.one.len())
-    }
+    pub(super) several: TileFn,
+    /// One panel.
+    pub(super) one: TileFn,
 }
 
 /// Kernels of one instruction set.
@@ -54,8 +48,10 @@ pub(super) struct Kernels {
     pub(super) lanes: usize,
     /// What a weight's byte is combined with.
     pub(super) flip: u8,
-    /// For few rows, where reading weights takes the time, and for many.
-    shapes: [Shape; 2],
+    /// Tiles of `i + 1` rows, for products of few rows, where reading weights takes the time.
+    few: &'static [Shape],
+    /// The same for products of many rows, all of as many panels.
+    many: &'static [Shape],
 }
 
 impl Kernels {
@@ -69,14 +65,12 @@ impl Kernels {
         blocks * self.block()
     }
 
-    /// Which tiles a product of `m` rows takes.
-    pub(super) fn shape(&self, m: usize) -> &Shape {
-        &self.shapes[usize::from(m > self.shapes[0].several.len())]
-    }
-
-    /// The most panels of a tile.
-    pub(super) fn most_panels(&self) -> usize {
-        self.shapes.iter().map(|shape| shape.panels).max().unwrap_or(1)
+    /// Which tiles a product of `m` rows takes, and their panels.
+    pub(super) fn shapes(&self, m: usize) -> (&'static [Shape], usize) {
+        match self.few.get(m - 1) {
+            Some(shape) => (&self.few[..m], shape.panels),
+            None => (self.many, self.many[0].panels),
+        }
     }
 }
 
@@ -177,7 +171,7 @@ unsafe fn tile<D: Dot, const MR: usize, const P: usize>(t: &Tile<'_>) {
 
 /// The kernels of one instruction set in one module.
 macro_rules! kernels {
-    ($name:ident, $vector:ty, $($features:literal)?, few $few:literal x $($few_rows:literal)*, many $many:literal x $($many_rows:literal)*) => {
+    ($name:ident, $vector:ty, $($features:literal)?, few $($few_rows:literal x $few:literal)*, many $many:literal x $($many_rows:literal)*) => {
         mod $name {
             use super::*;
 
@@ -188,33 +182,27 @@ macro_rules! kernels {
                 unsafe { tile::<$vector, MR, P>(t) }
             }
 
+            const fn shape<const MR: usize, const P: usize>() -> Shape {
+                Shape { panels: P, several: kernel::<MR, P>, one: kernel::<MR, 1> }
+            }
+
             pub(super) static KERNELS: Kernels = Kernels {
                 lanes: <$vector as Vector>::LANES,
                 flip: <$vector as Dot>::FLIP,
-                shapes: [
-                    Shape {
-                        panels: $few,
-                        several: &[$(kernel::<$few_rows, $few>),*],
-                        one: &[$(kernel::<$few_rows, 1>),*],
-                    },
-                    Shape {
-                        panels: $many,
-                        several: &[$(kernel::<$many_rows, $many>),*],
-                        one: &[$(kernel::<$many_rows, 1>),*],
-                    },
-                ],
+                few: &[$(shape::<$few_rows, $few>()),*],
+                many: &[$(shape::<$many_rows, $many>()),*],
             };
         }
     };
 }
 
-kernels!(portable, Portable, , few 1 x 1 2 3 4, many 1 x 1 2 3 4);
+kernels!(portable, Portable, , few 1 x 1 2 x 1 3 x 1 4 x 1, many 1 x 1 2 3 4);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, std::arch::x86_64::__m256, "avx2,fma", few 1 x 1 2 3 4, many 1 x 1 2 3 4);
+kernels!(avx2, std::arch::x86_64::__m256, "avx2,fma", few 1 x 1 2 x 1 3 x 1 4 x 1, many 1 x 1 2 3 4);
 #[cfg(target_arch = "x86_64")]
 kernels!(
     vnni, std::arch::x86_64::__m512, "avx512f,avx512vl,avx512dq,avx512bw,avx512vnni,fma",
-    few 1 x 1 2 3 4 5 6 7 8, many 2 x 1 2 3 4 5 6
+    few 1 x 2 2 x 2 3 x 2 4 x 1 5 x 1 6 x 1 7 x 1 8 x 1, many 2 x 1 2 3 4 5 6
 );
 
 impl Dot for Portable {
