@@ -2,6 +2,7 @@
 //!
 //! A decoder has a thread of its own. Requests join and leave it between steps; an answer that nobody reads any more is dropped.
 
+mod calls;
 mod carried;
 pub mod embedding;
 mod language;
