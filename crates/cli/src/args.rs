@@ -298,6 +298,13 @@ pub struct Proxy {
     /// The environment variable with the gateways' API key, which each of them gets; keys of clients are never passed on
     #[arg(long, value_name = "NAME")]
     pub key_env: Option<String>,
+    /// A model of which you have a copy, by the name that clients ask for (NAME alone stands for both); may be repeated. Answers to NAME
+    /// count only if they are by exactly this model
+    #[arg(long, value_name = "NAME=MODEL")]
+    pub copy: Vec<String>,
+    /// The share of those answers, from 0 to 1, that is run again on your copy before the end of the answer is handed out [default: 0.1]
+    #[arg(long, value_name = "SHARE", requires = "copy")]
+    pub sample: Option<f64>,
 }
 
 /// `receipts`.

@@ -61,14 +61,42 @@ pub fn text_model(app: &App, copy: &Copy) -> Result<Text> {
 impl Text {
     fn replay(
         &self,
-        app: &App,
+        options: &decoder::Options,
         inputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         match self {
-            Self::Chat(local) => local::replay(local, inputs, claim, &options(app)),
+            Self::Chat(local) => local::replay(local, inputs, claim, options),
             Self::Embedding(embedder) => embedder.replay(inputs, claim),
         }
+    }
+}
+
+/// One model that takes text, kept ready for re-runs on any thread.
+pub struct Ready {
+    id: Digest,
+    text: Text,
+    options: decoder::Options,
+}
+
+impl Ready {
+    /// Opens `copy`.
+    pub fn new(app: &App, copy: &Copy) -> Result<Self> {
+        Ok(Self { id: copy.id(), text: text_model(app, copy)?, options: options(app) })
+    }
+}
+
+impl Replayer for Ready {
+    fn replay(
+        &self,
+        id: &Digest,
+        inputs: &[Opening],
+        claim: &Claim,
+    ) -> Result<Vec<(String, Tensor)>, ReplayError> {
+        if *id != self.id {
+            return Err(ReplayError::ModelAbsent(*id));
+        }
+        self.text.replay(&self.options, inputs, claim)
     }
 }
 
@@ -117,7 +145,7 @@ impl Replayer for Copies<'_> {
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         if let Some(text) = self.last(id) {
-            return text.replay(self.app, inputs, claim);
+            return text.replay(&options(self.app), inputs, claim);
         }
         let copy = self.find(id)?.ok_or(ReplayError::ModelAbsent(*id))?;
         match &copy.kind {
@@ -128,7 +156,7 @@ impl Replayer for Copies<'_> {
             Kind::Decoder(_) | Kind::Encoder(_) => {
                 let text = text_model(self.app, &copy).map_err(unavailable)?;
                 *self.last.borrow_mut() = Some((*id, text.clone()));
-                text.replay(self.app, inputs, claim)
+                text.replay(&options(self.app), inputs, claim)
             }
         }
     }

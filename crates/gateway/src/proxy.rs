@@ -35,8 +35,11 @@ mod ask;
 mod check;
 mod pool;
 mod relay;
+mod sample;
 
 use pool::{Pinned, Pool};
+use sample::Sampler;
+pub use sample::{OwnCopy, Sample, Share};
 
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -62,6 +65,7 @@ struct State {
     auth: Option<HeaderValue>,
     context: Context,
     keep: Keeper,
+    sampler: Sampler,
     limits: Limits,
     host: Arc<dyn Host>,
     site: Site,
@@ -72,6 +76,7 @@ struct State {
 struct Counts {
     requests: AtomicU64,
     verified: AtomicU64,
+    run_again: AtomicU64,
     wrong: AtomicU64,
 }
 
@@ -82,12 +87,13 @@ pub struct Proxy {
 
 impl Proxy {
     /// A proxy for these gateways, asked in this order: base URL without `/v1`, and the identity that must sign. `key` goes to
-    /// each of them. `context` holds revocations and publishers; whom to trust is the gateway's pinned identity alone.
+    /// each of them. `context` holds revocations and publishers; whom to trust is the gateway's pinned identity alone. `sample` holds copies of models whose answers may be run again.
     pub fn new(
         gateways: &[(String, KeyId)],
         key: Option<&Secret>,
         context: Context,
         keep: Keeper,
+        sample: Sample,
     ) -> Result<Self, ProxyError> {
         let pinned = gateways.iter().map(|(url, node)| Ok(Arc::new(Pinned::new(base_of(url)?, *node))));
         let state = State {
@@ -96,6 +102,7 @@ impl Proxy {
             auth: key.map(|key| key.header("Bearer ")).transpose()?,
             context,
             keep,
+            sampler: Sampler::new(sample),
             limits: Limits::default(),
             host: Arc::new(System),
             site: Site::default(),
@@ -153,9 +160,12 @@ async fn answer(
 async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
     let mut text = String::new();
     let counts = &state.counts;
-    for (name, count) in
-        [("requests", &counts.requests), ("verified", &counts.verified), ("false_answers", &counts.wrong)]
-    {
+    for (name, count) in [
+        ("requests", &counts.requests),
+        ("verified", &counts.verified),
+        ("run_again", &counts.run_again),
+        ("false_answers", &counts.wrong),
+    ] {
         text.push_str(&format!(
             "# TYPE hallmark_proxy_{name}_total counter\nhallmark_proxy_{name}_total {}\n",
             count.load(Relaxed)

@@ -5,8 +5,6 @@ mod common;
 #[path = "local/embedding.rs"]
 mod embedding;
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -19,25 +17,12 @@ use hallmark_gateway::notary::Notary;
 use hallmark_gateway::notary::response_text;
 use hallmark_gateway::store::Memory;
 use hallmark_gateway::{System, json as canonical};
-use hallmark_model::llm::DecoderModel;
 use hallmark_receipt::{Claim, Data, Digest, Nonce, Opening, Tensor};
 use hallmark_verdict::{CheckId, Context, Policy, ReplayError, Replayer, Verdict, judge};
 use serde_json::{Value, json};
 
 fn local() -> Local {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny-chat");
-    let names = [
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ];
-    let read = |name: &str| (name.to_owned(), std::fs::read(folder.join(name)).unwrap());
-    let files: BTreeMap<String, Vec<u8>> = names.into_iter().map(read).collect();
-    let names: Vec<String> = files.keys().cloned().collect();
-    let model = DecoderModel::load(&names, &files).unwrap();
-    Local::open(model, &files, &Options::default()).unwrap()
+    common::decoder(&common::tiny_chat())
 }
 
 struct Copy(Local);

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod common;
+#[path = "proxy/sample.rs"]
+mod sample;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use common::{
 };
 use futures_util::StreamExt as _;
 use hallmark_gateway::providers::Secret;
+use hallmark_gateway::proxy::Sample;
 use hallmark_gateway::{Proxy, json};
 use hallmark_receipt::{Bundle, Digest, KeyId};
 use hallmark_verdict::Context;
@@ -68,6 +71,10 @@ async fn gateway() -> Server {
 type Kept = Arc<Mutex<Vec<(Digest, String)>>>;
 
 async fn proxy(gateways: &[(String, KeyId)]) -> (String, Kept) {
+    proxy_with(gateways, Sample::default()).await
+}
+
+async fn proxy_with(gateways: &[(String, KeyId)], sample: Sample) -> (String, Kept) {
     let kept = Kept::default();
     let copy = kept.clone();
     let keep = move |id: &Digest, bundle: &str| {
@@ -75,7 +82,7 @@ async fn proxy(gateways: &[(String, KeyId)]) -> (String, Kept) {
         Ok(())
     };
     let key = Secret::new("gateway-key");
-    let proxy = Proxy::new(gateways, Some(&key), Context::default(), Box::new(keep)).unwrap();
+    let proxy = Proxy::new(gateways, Some(&key), Context::default(), Box::new(keep), sample).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { proxy.serve(listener, std::future::pending()).await.unwrap() });

@@ -16,10 +16,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use serde_json::{Map, Value};
 
-use super::State;
 use super::check::{self, Expected};
 use super::pool::{Failed, Pinned};
 use super::relay::{self, Relay};
+use super::{OwnCopy, State};
 use crate::backend::BackendError;
 use crate::dialect::Kind;
 use crate::error::ApiError;
@@ -39,6 +39,8 @@ pub struct Call {
     pub members: Map<String, Value>,
     /// What the claim's `request` must open to.
     pub canonical: String,
+    /// The requester's copy of the model, where it has one.
+    pub copy: Option<Arc<OwnCopy>>,
 }
 
 /// Answers a request with what one of the gateways says and can show.
@@ -50,7 +52,8 @@ pub async fn answer(
     let path = request.uri().path().to_owned();
     let (body, members) = read_body(&state.limits, request.into_body()).await?;
     let canonical = crate::json::canonical_object(&members);
-    let call = Call { kind, path, body, members, canonical };
+    let copy = state.sampler.copy(&members);
+    let call = Call { kind, path, body, members, canonical, copy };
     let mut refused = None;
     for gateway in state.pool.ready() {
         match attempt(state, gateway, &call).await {
@@ -136,7 +139,7 @@ async fn whole(
         None => value.get("data").cloned().unwrap_or_default(),
     };
     let (request, loose) = (call.canonical.clone(), kind == Some(Kind::Messages));
-    let expected = Expected { claim, nonce, request, response, loose };
+    let expected = Expected { claim, nonce, request, response, loose, copy: call.copy.clone() };
     check::receipt(state, gateway, headers.get(CAPABILITY).cloned(), expected).await?;
     let mut answer = Response::new(Body::from(body));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
