@@ -301,6 +301,23 @@ async fn without_the_right_receipt_a_stream_has_no_end() {
 }
 
 #[tokio::test]
+async fn a_receipt_that_breaks_off_on_its_way_is_asked_for_again() {
+    let gateway = gateway().await;
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (between, _, _) = relay(&gateway.url, same, move |route, headers, body| {
+        if route.starts_with("/v1/receipts") && !broken.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            headers.insert("content-length", (body.len() + 10).into());
+        }
+        body
+    })
+    .await;
+    let (url, kept) = proxy(&[(between, node())]).await;
+    let got = post(format!("{url}/v1/chat/completions"), &request_at("chat/completions", true)).await;
+    assert!(got.text().contains("[DONE]"), "{}", got.text());
+    assert!(Bundle::parse(kept.lock().unwrap()[0].1.as_bytes()).unwrap().inputs.is_some());
+}
+
+#[tokio::test]
 async fn a_false_whole_answer_is_refused_and_its_gateway_left_alone() {
     let gateway = gateway().await;
     let path = "chat/completions";

@@ -54,9 +54,9 @@ fn a_language_models_folder_is_the_model_it_was_and_takes_no_tensors() {
 }
 
 /// A running `up` or `proxy`, stopped when this is dropped.
-struct Node {
+pub(super) struct Node {
     process: Child,
-    address: String,
+    pub(super) address: String,
     /// Stays open: the node goes on speaking.
     _banner: BufReader<ChildStderr>,
 }
@@ -69,7 +69,7 @@ impl Drop for Node {
 }
 
 impl Node {
-    fn start(place: &Place, arguments: &[&str]) -> Self {
+    pub(super) fn start(place: &Place, arguments: &[&str]) -> Self {
         let mut process = place.command(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut banner = BufReader::new(process.stderr.take().unwrap());
         let line = banner.by_ref().lines().map(Result::unwrap).find(|line| line.starts_with("listening on "));

@@ -9,7 +9,7 @@ use hallmark_model::llm::sampling::{MAX_STOP, Parameters, Seed};
 use hallmark_model::llm::{Carried, LlmError};
 use hallmark_text::{
     ChatTemplate, FunctionCall, Grammar, GrammarCompiler, GrammarError, GrammarKind, Message, Request,
-    SpecialTokens, Tokenizer, ToolCall,
+    SpecialTokens, TemplateError, Tokenizer, ToolCall,
 };
 use serde_json::{Value, json};
 
@@ -136,6 +136,19 @@ impl Language {
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// Renders the shortest chat.
+    ///
+    /// # Errors
+    /// A template that gives no prompt for it. One that says itself that it wants another chat is taken at its word.
+    pub fn check(&self) -> Result<(), LanguageError> {
+        let messages = [Message::user("Hi")];
+        let request = Request { messages: &messages, add_generation_prompt: true, ..Request::default() };
+        match self.template.render(&request) {
+            Ok(_) | Err(TemplateError::Raised(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Prompt and parameters for `request`. `seed` is left out where nothing is drawn.

@@ -41,8 +41,15 @@ pub async fn receipt(
 ) -> Result<(), Failed> {
     let capability = capability.ok_or_else(|| Failed::False("no capability for the receipt".to_owned()))?;
     let url = format!("{}/v1/receipts/{}", gateway.url, expected.claim);
-    let response = fetch(state, &url, [(CAPABILITY, capability)]).await?;
-    let bytes = whole_body(state, response, state.limits.bundle).await?;
+    let get = async || {
+        let response = fetch(state, &url, [(CAPABILITY, capability.clone())]).await?;
+        whole_body(state, response, state.limits.bundle).await
+    };
+    // A gateway gives openings again for a moment: what broke on the way is asked for once more.
+    let bytes = match get().await {
+        Err(Failed::Down { .. }) => get().await?,
+        other => other?,
+    };
     let (state, node) = (state.clone(), gateway.node);
     // Drawn now that the gateway has no more to say.
     let drawn = state.host.draw().map_err(|error| ApiError::from(NotaryError::from(error)))?;
