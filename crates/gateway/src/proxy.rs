@@ -62,7 +62,6 @@ pub enum ProxyError {
 struct State {
     pool: Pool,
     http: Connections,
-    auth: Option<HeaderValue>,
     context: Context,
     keep: Keeper,
     sampler: Sampler,
@@ -80,26 +79,36 @@ struct Counts {
     wrong: AtomicU64,
 }
 
+/// A gateway to ask.
+pub struct Behind {
+    /// Its base URL, without `/v1`.
+    pub url: String,
+    /// The identity that must sign what it says.
+    pub node: KeyId,
+    /// The API key that it gets, and no other gateway.
+    pub key: Option<Secret>,
+}
+
 /// A proxy, ready to serve.
 pub struct Proxy {
     state: Arc<State>,
 }
 
 impl Proxy {
-    /// A proxy for these gateways, asked in this order: base URL without `/v1`, and the identity that must sign. `key` goes to
-    /// each of them. `context` holds revocations and publishers; whom to trust is the gateway's pinned identity alone. `sample` holds copies of models whose answers may be run again.
+    /// A proxy for these gateways, asked in this order. `context` holds revocations and publishers; whom to trust is the gateway's pinned identity alone. `sample` holds copies of models whose answers may be run again.
     pub fn new(
-        gateways: &[(String, KeyId)],
-        key: Option<&Secret>,
+        gateways: &[Behind],
         context: Context,
         keep: Keeper,
         sample: Sample,
     ) -> Result<Self, ProxyError> {
-        let pinned = gateways.iter().map(|(url, node)| Ok(Arc::new(Pinned::new(base_of(url)?, *node))));
+        let pinned = gateways.iter().map(|gateway| {
+            let auth = gateway.key.as_ref().map(|key| key.header("Bearer ")).transpose()?;
+            Ok(Arc::new(Pinned::new(base_of(&gateway.url)?, gateway.node, auth)))
+        });
         let state = State {
             pool: Pool(pinned.collect::<Result<_, ProviderError>>()?),
             http: connections(CONNECT)?,
-            auth: key.map(|key| key.header("Bearer ")).transpose()?,
             context,
             keep,
             sampler: Sampler::new(sample),

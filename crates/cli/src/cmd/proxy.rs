@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use hallmark_gateway::Proxy;
 use hallmark_gateway::providers::Secret;
-use hallmark_gateway::proxy::{Keeper, OwnCopy, Sample, Share};
+use hallmark_gateway::proxy::{Behind, Keeper, OwnCopy, Sample, Share};
 use hallmark_receipt::KeyId;
 
 use super::App;
@@ -30,20 +30,19 @@ pub fn run(app: &App, args: &args::Proxy) -> Result<Exit> {
             .hint("the proxy lets in whoever reaches it; give a loopback address")
             .error());
     }
-    let gateways = args.gateway.iter().map(|text| gateway(text)).collect::<Result<Vec<_>>>()?;
-    let key = args.key_env.as_deref().map(key).transpose()?;
+    let gateways = gateways(args)?;
     let context = verify::context(app, &[], None)?;
     let sample = sample(app, args)?;
     let copies: Vec<String> =
         sample.copies.iter().map(|(name, copy)| format!("{name} answered by model {}", copy.id)).collect();
-    let proxy = Proxy::new(&gateways, key.as_ref(), context, keeper(app.home.clone()), sample);
+    let proxy = Proxy::new(&gateways, context, keeper(app.home.clone()), sample);
     let proxy = proxy.context(Note::usage("the gateways cannot be asked"))?;
     runtime()?.block_on(async {
         let listener = tokio::net::TcpListener::bind(args.listen).await;
         let listener = listener.with_context(|| format!("{} cannot be listened on", args.listen))?;
         console::note(&format!("listening on http://{}/v1", listener.local_addr()?));
-        for (url, node) in &gateways {
-            console::note(&format!("  {} signed by {node}", console::plain(url)));
+        for gateway in &gateways {
+            console::note(&format!("  {} signed by {}", console::plain(&gateway.url), gateway.node));
         }
         for line in copies {
             console::note(&format!("  {}", console::plain(&line)));
@@ -51,6 +50,21 @@ pub fn run(app: &App, args: &args::Proxy) -> Result<Exit> {
         proxy.serve(listener, stopped()).await.context("the proxy ended")
     })?;
     Ok(Exit::Accepted)
+}
+
+/// The gateways, each with its key.
+fn gateways(args: &args::Proxy) -> Result<Vec<Behind>> {
+    let keys = args.key_env.iter().map(|name| key(name)).collect::<Result<Vec<_>>>()?;
+    if keys.len() > 1 && keys.len() != args.gateway.len() {
+        return Err(Note::usage(format!("{} keys for {} gateways", keys.len(), args.gateway.len()))
+            .hint("give --key-env once for all, or once for each --gateway in their order")
+            .error());
+    }
+    let gateways = args.gateway.iter().enumerate().map(|(index, text)| {
+        let (url, node) = gateway(text)?;
+        Ok(Behind { url, node, key: keys.get(index).or(keys.first()).cloned() })
+    });
+    gateways.collect()
 }
 
 /// Reads `URL=IDENTITY`; a URL may hold an equals sign, an identity none.

@@ -99,7 +99,7 @@ async fn attempt(state: &Arc<State>, gateway: &Arc<Pinned>, call: &Call) -> Resu
         .header(CONTENT_TYPE, "application/json")
         .header(NONCE, text)
         .header(SIGN, "whole");
-    if let Some(auth) = &state.auth {
+    if let Some(auth) = &gateway.auth {
         request = request.header(AUTHORIZATION, auth);
     }
     let request = request.body(Full::new(call.body.clone())).map_err(|_| ApiError::NotFound)?;
@@ -187,14 +187,15 @@ async fn send(state: &State, request: Request<Full<Bytes>>) -> Result<http::Resp
     }))
 }
 
-/// Gets what lies at `url` of a gateway.
+/// Gets what lies at `path` of a gateway.
 pub async fn fetch(
     state: &State,
-    url: &str,
+    gateway: &Pinned,
+    path: &str,
     headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
 ) -> Result<http::Response<Incoming>, Failed> {
-    let mut request = Request::builder().method(Method::GET).uri(url);
-    let auth = state.auth.clone().map(|auth| (AUTHORIZATION, auth));
+    let mut request = Request::builder().method(Method::GET).uri(format!("{}{path}", gateway.url));
+    let auth = gateway.auth.clone().map(|auth| (AUTHORIZATION, auth));
     for (name, value) in headers.into_iter().chain(auth) {
         request = request.header(name, value);
     }
@@ -217,9 +218,12 @@ pub async fn whole_body(
 
 /// `GET /v1/models`: the word of the first gateway that answers, which nothing signs.
 pub async fn models(Shared(state): Shared<Arc<State>>, request: Request<Body>) -> Response {
+    let path = request.uri().path().to_owned();
     for gateway in state.pool.ready() {
-        let url = format!("{}{}", gateway.url, request.uri().path());
-        let got = async { whole_body(&state, fetch(&state, &url, []).await?, MAX_BODY).await };
+        let got = async {
+            let response = fetch(&state, gateway, &path, []).await?;
+            whole_body(&state, response, MAX_BODY).await
+        };
         match got.await {
             Ok(body) => {
                 let value = serde_json::from_slice::<Value>(&body).unwrap_or_default();

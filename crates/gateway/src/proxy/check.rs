@@ -40,9 +40,9 @@ pub async fn receipt(
     expected: Expected,
 ) -> Result<(), Failed> {
     let capability = capability.ok_or_else(|| Failed::False("no capability for the receipt".to_owned()))?;
-    let url = format!("{}/v1/receipts/{}", gateway.url, expected.claim);
+    let path = format!("/v1/receipts/{}", expected.claim);
     let get = async || {
-        let response = fetch(state, &url, [(CAPABILITY, capability.clone())]).await?;
+        let response = fetch(state, gateway, &path, [(CAPABILITY, capability.clone())]).await?;
         whole_body(state, response, state.limits.bundle).await
     };
     // A gateway gives openings again for a moment: what broke on the way is asked for once more.

@@ -47,8 +47,8 @@ def with_openai():
             ) as stream:
                 final = stream.get_final_completion().choices[0].message
             assert final.tool_calls[0].function.arguments == call.arguments
-        form = {"type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA}}
-        obeys(json.loads(ask(response_format=form).choices[0].message.content))
+        form = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"enum": ["yes", "no"]}}}
+        assert json.loads(ask(response_format=form).choices[0].message.content) in ["yes", "no"]
     # One set of weights, in two kinds of files.
     assert len(answers) == 1, answers
     tool = {"type": "function", "strict": False, **function}
