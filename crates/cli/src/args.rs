@@ -299,9 +299,17 @@ pub struct Proxy {
     /// Loopback address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     pub listen: std::net::SocketAddr,
-    /// The environment variable with the gateways' API key, which each of them gets; keys of clients are never passed on
+    /// The environment variable with a gateway's API key: one for all, or one for each --gateway in their order. Keys of clients are never
+    /// passed on
     #[arg(long, value_name = "NAME")]
-    pub key_env: Option<String>,
+    pub key_env: Vec<String>,
+    /// A model of which you have a copy, by the name that clients ask for (NAME alone stands for both); may be repeated. Answers to NAME
+    /// count only if they are by exactly this model
+    #[arg(long, value_name = "NAME=MODEL")]
+    pub copy: Vec<String>,
+    /// The share of those answers, from 0 to 1, that is run again on your copy before the end of the answer is handed out [default: 0.1]
+    #[arg(long, value_name = "SHARE", requires = "copy")]
+    pub sample: Option<f64>,
 }
 
 /// `receipts`.

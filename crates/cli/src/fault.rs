@@ -10,6 +10,7 @@ use std::error::Error;
 
 use anyhow::Error as AnyError;
 use hallmark_gateway::local::{LanguageError, LocalError};
+use hallmark_model::llm::LlmError;
 use serde_json::{Value, json};
 
 use crate::config::ConfigError;
@@ -192,14 +193,30 @@ fn known_hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         };
     }
     if let Some(LocalError::Language(error)) = cause.downcast_ref() {
+        return Some(match error {
+            LanguageError::Template(_) => {
+                "put a chat template that works into the folder as chat_template.jinja; the publisher's page may have a newer one"
+            }
+            LanguageError::Vocabulary { .. } => "take tokenizer and weights from one publisher's one model",
+            _ => {
+                "put the publisher's tokenizer.json and tokenizer_config.json beside the weights in a folder, and add that"
+            }
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<LlmError>() {
         return match error {
-            LanguageError::Missing(_)
-            | LanguageError::NoVocabulary
-            | LanguageError::Metadata { .. }
-            | LanguageError::Tokenizer(_) => Some(
-                "put the publisher's tokenizer.json and tokenizer_config.json beside the weights in a folder, and add that",
+            LlmError::ConfigUnsupported { .. } | LlmError::TensorType { .. } => {
+                Some("this build runs what the message lists; convert the model, or take another")
+            }
+            LlmError::FileSize { .. }
+            | LlmError::FileDigest { .. }
+            | LlmError::Differs { .. }
+            | LlmError::Version { .. }
+            | LlmError::NotDecoder
+            | LlmError::NotEncoder => None,
+            _ => Some(
+                "fetch the model's files again from their publisher: these are cut, damaged or of different models",
             ),
-            _ => None,
         };
     }
     match cause.downcast_ref::<StoreError>()? {

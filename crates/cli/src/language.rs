@@ -61,15 +61,47 @@ pub fn text_model(app: &App, copy: &Copy) -> Result<Text> {
 impl Text {
     fn replay(
         &self,
-        app: &App,
+        options: &decoder::Options,
         inputs: &[Opening],
         outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         match self {
+<<<<<<< HEAD
             Self::Chat(local) => local::replay(local, inputs, outputs, claim, &options(app)),
+=======
+            Self::Chat(local) => local::replay(local, inputs, claim, options),
+>>>>>>> rest
             Self::Embedding(embedder) => embedder.replay(inputs, claim),
         }
+    }
+}
+
+/// One model that takes text, kept ready for re-runs on any thread.
+pub struct Ready {
+    id: Digest,
+    text: Text,
+    options: decoder::Options,
+}
+
+impl Ready {
+    /// Opens `copy`.
+    pub fn new(app: &App, copy: &Copy) -> Result<Self> {
+        Ok(Self { id: copy.id(), text: text_model(app, copy)?, options: options(app) })
+    }
+}
+
+impl Replayer for Ready {
+    fn replay(
+        &self,
+        id: &Digest,
+        inputs: &[Opening],
+        claim: &Claim,
+    ) -> Result<Vec<(String, Tensor)>, ReplayError> {
+        if *id != self.id {
+            return Err(ReplayError::ModelAbsent(*id));
+        }
+        self.text.replay(&self.options, inputs, claim)
     }
 }
 
@@ -119,7 +151,11 @@ impl Replayer for Copies<'_> {
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         if let Some(text) = self.last(id) {
+<<<<<<< HEAD
             return text.replay(self.app, inputs, outputs, claim);
+=======
+            return text.replay(&options(self.app), inputs, claim);
+>>>>>>> rest
         }
         let copy = self.find(id)?.ok_or(ReplayError::ModelAbsent(*id))?;
         match &copy.kind {
@@ -130,7 +166,11 @@ impl Replayer for Copies<'_> {
             Kind::Decoder(_) | Kind::Encoder(_) => {
                 let text = text_model(self.app, &copy).map_err(unavailable)?;
                 *self.last.borrow_mut() = Some((*id, text.clone()));
+<<<<<<< HEAD
                 text.replay(self.app, inputs, outputs, claim)
+=======
+                text.replay(&options(self.app), inputs, claim)
+>>>>>>> rest
             }
         }
     }

@@ -95,6 +95,14 @@ pub enum ApiError {
         /// The check that failed.
         why: String,
     },
+    /// An answer was picked to be run again, and the proxy's machine cannot.
+    #[error(
+        "the answer was picked to be run again and is not handed out: {why}; give the proxy more memory, or a smaller --sample"
+    )]
+    NotRunAgain {
+        /// What it lacks.
+        why: String,
+    },
     /// A gateway stopped in the middle of an answer.
     #[error("the gateway's answer ended before it was verified: {why}")]
     GatewayLost {
@@ -167,7 +175,7 @@ impl ApiError {
             Self::False { .. } | Self::GatewayLost { .. } => StatusCode::BAD_GATEWAY,
             Self::GatewayLacks { .. } => StatusCode::NOT_FOUND,
             Self::NoGateway { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Receipt | Self::Judge => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Receipt | Self::Judge | Self::NotRunAgain { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -195,6 +203,7 @@ impl ApiError {
             Self::OtherRoute { .. } => Some("other_route"),
             Self::Host { .. } => Some("host_not_allowed"),
             Self::False { .. } => Some("answer_not_verified"),
+            Self::NotRunAgain { .. } => Some("not_run_again"),
             Self::GatewayLost { .. } => Some("gateway_lost"),
             Self::NoGateway { .. } => Some("no_gateway"),
             Self::Origin => Some("origin_not_allowed"),

@@ -35,6 +35,8 @@ pub struct Limits {
     pub queue_time: Duration,
     /// How long an answer may take in all.
     pub answer_time: Duration,
+    /// How long openings that went out may be fetched again by the same requester, whose connection may have broken; zero for not at all.
+    pub again_time: Duration,
     /// How long answers may go on after the order to stop.
     pub drain_time: Duration,
 }
@@ -52,6 +54,7 @@ impl Default for Limits {
             queue: 1024,
             queue_time: Duration::from_secs(10),
             answer_time: Duration::from_secs(600),
+            again_time: Duration::from_secs(30),
             drain_time: Duration::from_secs(30),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! A decoder has a thread of its own. Requests join and leave it between steps; an answer that nobody reads any more is dropped.
 
+mod calls;
 mod carried;
 pub mod embedding;
 mod language;
@@ -84,6 +85,20 @@ impl Local {
         let language = Language::open(files, model.skeleton().architecture().context)?;
         let weights = Weights::load(&model.checkpoint(files)?, options.isa)?;
         Ok(Self { model: Arc::new(model), language: Arc::new(language), weights: Arc::new(weights) })
+    }
+
+    /// Whether these files, which are those of `model`, make a model that chats. Loads no weights, and tries the template.
+    ///
+    /// # Errors
+    /// As [`Local::open`], and a template that gives no prompt.
+    pub fn check(model: &DecoderModel, files: &BTreeMap<String, Vec<u8>>) -> Result<(), LocalError> {
+        let a = model.skeleton().architecture();
+        let language = Language::open(files, a.context)?;
+        let (tokens, rows) = (language.tokenizer().vocabulary_size(), a.vocabulary);
+        if tokens > rows {
+            return Err(LanguageError::Vocabulary { tokens, rows }.into());
+        }
+        Ok(language.check()?)
     }
 
     /// Starts the decoder's thread and answers as `name`.

@@ -35,8 +35,11 @@ mod ask;
 mod check;
 mod pool;
 mod relay;
+mod sample;
 
 use pool::{Pinned, Pool};
+use sample::Sampler;
+pub use sample::{OwnCopy, Sample, Share};
 
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -59,9 +62,9 @@ pub enum ProxyError {
 struct State {
     pool: Pool,
     http: Connections,
-    auth: Option<HeaderValue>,
     context: Context,
     keep: Keeper,
+    sampler: Sampler,
     limits: Limits,
     host: Arc<dyn Host>,
     site: Site,
@@ -72,7 +75,18 @@ struct State {
 struct Counts {
     requests: AtomicU64,
     verified: AtomicU64,
+    run_again: AtomicU64,
     wrong: AtomicU64,
+}
+
+/// A gateway to ask.
+pub struct Behind {
+    /// Its base URL, without `/v1`.
+    pub url: String,
+    /// The identity that must sign what it says.
+    pub node: KeyId,
+    /// The API key that it gets, and no other gateway.
+    pub key: Option<Secret>,
 }
 
 /// A proxy, ready to serve.
@@ -81,21 +95,23 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy for these gateways, asked in this order: base URL without `/v1`, and the identity that must sign. `key` goes to
-    /// each of them. `context` holds revocations and publishers; whom to trust is the gateway's pinned identity alone.
+    /// A proxy for these gateways, asked in this order. `context` holds revocations and publishers; whom to trust is the gateway's pinned identity alone. `sample` holds copies of models whose answers may be run again.
     pub fn new(
-        gateways: &[(String, KeyId)],
-        key: Option<&Secret>,
+        gateways: &[Behind],
         context: Context,
         keep: Keeper,
+        sample: Sample,
     ) -> Result<Self, ProxyError> {
-        let pinned = gateways.iter().map(|(url, node)| Ok(Arc::new(Pinned::new(base_of(url)?, *node))));
+        let pinned = gateways.iter().map(|gateway| {
+            let auth = gateway.key.as_ref().map(|key| key.header("Bearer ")).transpose()?;
+            Ok(Arc::new(Pinned::new(base_of(&gateway.url)?, gateway.node, auth)))
+        });
         let state = State {
             pool: Pool(pinned.collect::<Result<_, ProviderError>>()?),
             http: connections(CONNECT)?,
-            auth: key.map(|key| key.header("Bearer ")).transpose()?,
             context,
             keep,
+            sampler: Sampler::new(sample),
             limits: Limits::default(),
             host: Arc::new(System),
             site: Site::default(),
@@ -153,9 +169,12 @@ async fn answer(
 async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
     let mut text = String::new();
     let counts = &state.counts;
-    for (name, count) in
-        [("requests", &counts.requests), ("verified", &counts.verified), ("false_answers", &counts.wrong)]
-    {
+    for (name, count) in [
+        ("requests", &counts.requests),
+        ("verified", &counts.verified),
+        ("run_again", &counts.run_again),
+        ("false_answers", &counts.wrong),
+    ] {
         text.push_str(&format!(
             "# TYPE hallmark_proxy_{name}_total counter\nhallmark_proxy_{name}_total {}\n",
             count.load(Relaxed)

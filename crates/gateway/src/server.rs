@@ -30,7 +30,7 @@ use crate::notary::{Notary, NotaryError};
 use crate::routes;
 use crate::signing::Key;
 use crate::site::Site;
-use crate::store::{Memory, ReceiptStore};
+use crate::store::{Again, Memory, ReceiptStore};
 use crate::tee::TeeKey;
 
 /// Why a gateway cannot be.
@@ -168,6 +168,7 @@ impl Builder {
             graphs,
             judge: self.judge,
             names: self.names,
+            again: Again::default(),
             limits: self.limits,
             tee: self.tee.map(Arc::new),
             metrics: Arc::new(Metrics::default()),
@@ -201,6 +202,8 @@ pub(crate) struct State {
     pub turns: Turns,
     /// Turns for runs of graphs and for judgements, which hold a core each.
     pub runs: Turns,
+    /// Openings that went out a moment ago.
+    pub again: Again,
     pub limits: Limits,
     pub tee: Option<Arc<TeeKey>>,
     pub metrics: Arc<Metrics>,

@@ -9,8 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hallmark_receipt::{Bundle, Data, Digest};
 
+mod again;
 mod folder;
 
+pub(crate) use again::Again;
 pub use folder::{Folder, Keep};
 
 /// 32 secret random bytes that fetch a receipt's openings, once.

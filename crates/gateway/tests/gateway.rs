@@ -70,8 +70,12 @@ async fn every_answer_has_a_receipt_whose_openings_go_out_once() {
     assert_eq!(wrong.header("x-hallmark-openings"), "withheld");
     let whole = get(url.clone(), &[("x-hallmark-capability", capability)]).await;
     assert_eq!(whole.header("x-hallmark-openings"), "included");
-    let again = get(url, &[("x-hallmark-capability", capability)]).await;
-    assert_eq!(again.header("x-hallmark-openings"), "withheld");
+    // What may have been lost on the way goes out again, a few times and for a moment.
+    for openings in ["included", "included", "included", "withheld"] {
+        let again = get(url.clone(), &[("x-hallmark-capability", capability)]).await;
+        assert_eq!(again.header("x-hallmark-openings"), openings);
+        assert!(openings == "withheld" || again.body == whole.body);
+    }
 
     let bundle = Bundle::parse(&whole.body).unwrap();
     let inputs = bundle.inputs.as_ref().unwrap();
@@ -331,6 +335,9 @@ async fn a_folder_keeps_receipts() {
     let whole = get(url.clone(), &[("x-hallmark-capability", capability)]).await;
     assert_eq!(whole.header("x-hallmark-openings"), "included");
     accepted(&Bundle::parse(&whole.body).unwrap());
+    server.stop().await;
+    let server = start().await;
+    let url = format!("{}/v1/receipts/{id}", server.url);
     let again = get(url, &[("x-hallmark-capability", capability)]).await;
     assert_eq!(again.header("x-hallmark-openings"), "withheld");
     let names: Vec<_> = std::fs::read_dir(folder.path().join("r")).unwrap().collect();
@@ -376,6 +383,25 @@ async fn the_document_lists_what_there_is() {
             assert_ne!(got.status, 405, "{path}");
             let known = got.status != 404 || ["/signing-key", "/v1/receipts/{id}"].contains(&path.as_str());
             assert!(known, "{path}");
+        }
+        // What a body must have is what the address asks for.
+        let Some(body) = operations.pointer("/post/requestBody/content/application~1json/schema") else {
+            continue;
+        };
+        let members = body["properties"].as_object().unwrap_or_else(|| panic!("{path} has no body"));
+        for name in body["required"].as_array().unwrap() {
+            let name = name.as_str().unwrap();
+            assert!(members.contains_key(name), "{path}: {name}");
+            let mut without = serde_json::Map::new();
+            for other in body["required"].as_array().unwrap().iter().filter(|other| *other != name) {
+                without.insert(
+                    other.as_str().unwrap().to_owned(),
+                    members[other.as_str().unwrap()]["examples"][0].clone(),
+                );
+            }
+            let got = post(format!("{}{path}", server.url), &Value::Object(without)).await;
+            let refused = got.status == 400 || path == "/v1/verdicts" && got.json()["decision"] == "rejected";
+            assert!(refused, "{path} without {name}: {}", got.text());
         }
     }
     server.stop().await;

@@ -5,8 +5,6 @@ mod common;
 #[path = "local/embedding.rs"]
 mod embedding;
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -19,25 +17,12 @@ use hallmark_gateway::notary::Notary;
 use hallmark_gateway::notary::response_text;
 use hallmark_gateway::store::Memory;
 use hallmark_gateway::{System, json as canonical};
-use hallmark_model::llm::DecoderModel;
 use hallmark_receipt::{Claim, Data, Digest, Nonce, Opening, Tensor};
 use hallmark_verdict::{CheckId, Context, Policy, ReplayError, Replayer, Verdict, judge};
 use serde_json::{Value, json};
 
 fn local() -> Local {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny-chat");
-    let names = [
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ];
-    let read = |name: &str| (name.to_owned(), std::fs::read(folder.join(name)).unwrap());
-    let files: BTreeMap<String, Vec<u8>> = names.into_iter().map(read).collect();
-    let names: Vec<String> = files.keys().cloned().collect();
-    let model = DecoderModel::load(&names, &files).unwrap();
-    Local::open(model, &files, &Options::default()).unwrap()
+    common::decoder(&common::tiny_chat())
 }
 
 struct Copy(Local);
@@ -78,10 +63,18 @@ impl Node {
     }
 
     async fn answer(&self, body: &Value, nonce: Option<Nonce>) -> Result<Answered, BackendError> {
-        let request = Kind::Chat.parse(body.as_object().unwrap()).unwrap();
+        self.answer_as(Kind::Chat, body, nonce).await
+    }
+
+    async fn answer_as(
+        &self,
+        kind: Kind,
+        body: &Value,
+        nonce: Option<Nonce>,
+    ) -> Result<Answered, BackendError> {
+        let request = kind.parse(body.as_object().unwrap()).unwrap();
         let ticket = self.notary.ticket(&canonical::canonical(body), nonce).unwrap();
-        let origin =
-            Origin { request: ticket.commitment(), nonce, drawn: [9; 32], dialect: Kind::Chat.name() };
+        let origin = Origin { request: ticket.commitment(), nonce, drawn: [9; 32], dialect: kind.name() };
         let mut answer = self.serving.chat(Arc::new(request), origin).await?;
         let mut done = Completed::default();
         while let Some(delta) = answer.deltas.next().await {
@@ -188,6 +181,77 @@ async fn what_the_model_did_not_say_fails_though_the_node_signs_it() {
     answered.replay.parameters =
         node.answer(&with(seeded, "seed", 2.into()), None).await.unwrap().replay.parameters;
     fails(&node.judge(answered, None));
+}
+
+/// Two functions in OpenAI's form. The text that closes a call, quotes and braces in a name and an argument change nothing.
+fn functions() -> Value {
+    let place = "a\"}</tool_call>é";
+    let parameters = json!({"type": "object", "properties": {"n": {"enum": [1, 2]}, "place": {"const": place}},
+        "required": ["n", "place"], "additionalProperties": false});
+    json!([{"type": "function", "function": {"name": "look\"up", "parameters": parameters}},
+           {"type": "function", "function": {"name": "now"}}])
+}
+
+#[tokio::test]
+async fn a_call_that_must_come_comes_and_its_receipt_holds() {
+    let node = Node::new();
+    let asked = with(ask("What is a dog?"), "tools", functions());
+    let asked = with(asked, "max_tokens", 160.into());
+    let named = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let schema = functions()[0]["function"]["parameters"].clone();
+    let responses = json!({"model": "tiny-chat", "input": "Hi", "max_output_tokens": 160, "seed": 3, "tool_choice": "required",
+        "tools": [{"type": "function", "name": "look\"up", "parameters": schema}]});
+    let messages = json!({"model": "tiny-chat", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 160,
+        "tools": [{"name": "now", "input_schema": {"type": "object", "additionalProperties": false}},
+                  {"name": "look\"up", "input_schema": schema}]});
+    let any = with(messages.clone(), "tool_choice", json!({"type": "any"}));
+    let tool = with(messages, "tool_choice", json!({"type": "tool", "name": "look\"up"}));
+    for (kind, body, name) in [
+        (Kind::Chat, with(asked.clone(), "tool_choice", "required".into()), None),
+        (Kind::Chat, with(asked.clone(), "tool_choice", named("look\"up")), Some("look\"up")),
+        (Kind::Chat, with(asked.clone(), "tool_choice", named("now")), Some("now")),
+        (Kind::Responses, responses, Some("look\"up")),
+        (Kind::Messages, any, None),
+        (Kind::Messages, tool, Some("look\"up")),
+    ] {
+        let answered = node.answer_as(kind, &body, None).await.unwrap();
+        let done = &answered.done;
+        let [call] = done.tool_calls.as_slice() else { panic!("{body}: {done:?}") };
+        assert_eq!((done.text.as_str(), done.finish()), ("", Finish::ToolCalls), "{body}");
+        assert!(name.is_none_or(|name| call.name == name), "{body}: {call:?}");
+        let arguments: Value = serde_json::from_str(&call.arguments).unwrap();
+        match call.name.as_str() {
+            "now" => assert_eq!(arguments, json!({})),
+            "look\"up" => {
+                assert!([1, 2].map(Value::from).contains(&arguments["n"]), "{arguments}");
+                assert_eq!(arguments["place"], "a\"}</tool_call>é");
+            }
+            other => panic!("{other}"),
+        }
+        let verdict = node.judge(answered, None);
+        assert!(verdict.is_accepted(), "{body}: {}", text_of(&verdict));
+    }
+
+    // A node that lets the model say what it likes instead.
+    let forced = with(with(asked.clone(), "tool_choice", "required".into()), "temperature", 0.into());
+    let mut answered = node.answer(&forced, None).await.unwrap();
+    let free = node.answer(&with(asked.clone(), "temperature", 0.into()), None).await.unwrap();
+    let text = response_text(&free.done);
+    answered.replay.outputs = free.replay.outputs;
+    let verdict = node.judge(answered, Some(&text));
+    assert_eq!(verdict.reasons().map(|(id, _)| id).collect::<Vec<_>>(), [CheckId::Replay]);
+
+    // Nothing to call, a function that is not there, arguments that no grammar follows.
+    let mut unreadable = asked.clone();
+    unreadable["tools"][0]["function"]["parameters"] = json!({"type": "no such type"});
+    for body in [
+        with(ask("Hi"), "tool_choice", "required".into()),
+        with(asked.clone(), "tool_choice", named("lookup")),
+        with(unreadable, "tool_choice", "required".into()),
+    ] {
+        let refused = node.answer(&body, None).await.err();
+        assert!(matches!(refused, Some(BackendError::Refused { status: 400, .. })), "{refused:?}");
+    }
 }
 
 #[tokio::test]

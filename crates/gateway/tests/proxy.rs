@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod common;
+#[path = "proxy/sample.rs"]
+mod sample;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use common::{
 };
 use futures_util::StreamExt as _;
 use hallmark_gateway::providers::Secret;
+use hallmark_gateway::proxy::{Behind, Sample};
 use hallmark_gateway::{Proxy, json};
 use hallmark_receipt::{Bundle, Digest, KeyId};
 use hallmark_verdict::Context;
@@ -68,14 +71,23 @@ async fn gateway() -> Server {
 type Kept = Arc<Mutex<Vec<(Digest, String)>>>;
 
 async fn proxy(gateways: &[(String, KeyId)]) -> (String, Kept) {
+    proxy_with(gateways, Sample::default()).await
+}
+
+async fn proxy_with(gateways: &[(String, KeyId)], sample: Sample) -> (String, Kept) {
     let kept = Kept::default();
     let copy = kept.clone();
     let keep = move |id: &Digest, bundle: &str| {
         copy.lock().unwrap().push((*id, bundle.to_owned()));
         Ok(())
     };
-    let key = Secret::new("gateway-key");
-    let proxy = Proxy::new(gateways, Some(&key), Context::default(), Box::new(keep)).unwrap();
+    let behind = |(number, (url, node)): (usize, &(String, KeyId))| Behind {
+        url: url.clone(),
+        node: *node,
+        key: Some(Secret::new(format!("gateway-key-{number}"))),
+    };
+    let gateways: Vec<Behind> = gateways.iter().enumerate().map(behind).collect();
+    let proxy = Proxy::new(&gateways, Context::default(), Box::new(keep), sample).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { proxy.serve(listener, std::future::pending()).await.unwrap() });
@@ -155,7 +167,7 @@ async fn an_honest_answer_comes_through_as_it_is_and_its_receipt_is_kept() {
             let sent = bundle.inputs.unwrap()[0].tensor().as_slice::<String>().unwrap()[0].clone();
             assert_eq!(sent, json::canonical(&serde_json::from_str(&body).unwrap()));
             let asked = asked.lock().unwrap().clone();
-            assert_eq!(asked["authorization"], "Bearer gateway-key");
+            assert_eq!(asked["authorization"], "Bearer gateway-key-0");
             assert!(asked.get("x-api-key").is_none() && asked["x-hallmark-nonce"] != "1");
         }
     }
@@ -294,6 +306,23 @@ async fn without_the_right_receipt_a_stream_has_no_end() {
 }
 
 #[tokio::test]
+async fn a_receipt_that_breaks_off_on_its_way_is_asked_for_again() {
+    let gateway = gateway().await;
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (between, _, _) = relay(&gateway.url, same, move |route, headers, body| {
+        if route.starts_with("/v1/receipts") && !broken.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            headers.insert("content-length", (body.len() + 10).into());
+        }
+        body
+    })
+    .await;
+    let (url, kept) = proxy(&[(between, node())]).await;
+    let got = post(format!("{url}/v1/chat/completions"), &request_at("chat/completions", true)).await;
+    assert!(got.text().contains("[DONE]"), "{}", got.text());
+    assert!(Bundle::parse(kept.lock().unwrap()[0].1.as_bytes()).unwrap().inputs.is_some());
+}
+
+#[tokio::test]
 async fn a_false_whole_answer_is_refused_and_its_gateway_left_alone() {
     let gateway = gateway().await;
     let path = "chat/completions";
@@ -379,6 +408,89 @@ async fn a_dead_gateway_is_passed_over_and_without_any_there_is_a_reason() {
     assert_eq!((got.status, got.header("retry-after")), (503, "1"));
     let text = got.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(text.contains("no connection") && text.contains("status 500"), "{text}");
+}
+
+#[tokio::test]
+async fn each_gateway_gets_its_own_key_alone() {
+    let gateway = gateway().await;
+    let (broken, _, first) = relay(&gateway.url, same, |_, _, _| String::new()).await;
+    let (good, _, second) = relay(&gateway.url, same, |_, _, body| body).await;
+    let (url, _) = proxy(&[(broken, node()), (good, node())]).await;
+    let got = post(format!("{url}/v1/chat/completions"), &request_at("chat/completions", true)).await;
+    assert!(got.text().contains("[DONE]"), "{}", got.text());
+    assert_eq!(first.lock().unwrap()["authorization"], "Bearer gateway-key-0");
+    assert_eq!(second.lock().unwrap()["authorization"], "Bearer gateway-key-1");
+}
+
+/// A gateway whose upstream calls a function, in pieces.
+async fn calling() -> Server {
+    let call = |call: Value, finish: Value| {
+        json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": finish}]})
+            .to_string()
+    };
+    let chunks = [
+        call(
+            json!({"index": 0, "id": "call_9", "type": "function", "function": {"name": "f", "arguments": ""}}),
+            Value::Null,
+        ),
+        call(json!({"index": 0, "function": {"arguments": "{\"city\": \"Zür"}}), Value::Null),
+        call(json!({"index": 0, "function": {"arguments": "ich\", \"n\": 1.50}"}}), Value::Null),
+        json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}).to_string(),
+        "[DONE]".to_owned(),
+    ];
+    let function = json!({"name": "f", "arguments": "{\"city\": \"Zürich\", \"n\": 1.50}"});
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "call_9", "type": "function", "function": function}]});
+    let answer = json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]});
+    let (url, _) = upstream(move |asked| match asked.body["stream"] == true {
+        true => sse_response(&chunks),
+        false => json_response(&answer),
+    })
+    .await;
+    over("openai", &url).await
+}
+
+/// The request with one function, as the format at `path` has it.
+fn calling_at(path: &str, stream: bool) -> Value {
+    let mut request = request_at(path, stream);
+    let schema = json!({"type": "object", "properties": {}});
+    request["tools"] = match path {
+        "messages" => json!([{"name": "f", "input_schema": schema}]),
+        "responses" => json!([{"type": "function", "name": "f", "parameters": schema, "strict": false}]),
+        _ => json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]),
+    };
+    request
+}
+
+#[tokio::test]
+async fn calls_of_functions_come_through_and_a_changed_argument_does_not() {
+    let gateway = calling().await;
+    for path in ["chat/completions", "responses", "messages"] {
+        for stream in [true, false] {
+            let (between, seen, _) = relay(&gateway.url, same, |_, _, body| body).await;
+            let (url, kept) = proxy(&[(between, node())]).await;
+            let got = post(format!("{url}/v1/{path}"), &calling_at(path, stream)).await;
+            assert_eq!((got.status, got.text()), (200, plain(&seen.lock().unwrap()).as_str()), "{path}");
+            let bundle = Bundle::parse(kept.lock().unwrap()[0].1.as_bytes()).unwrap();
+            let response = bundle.outputs.unwrap()[0].tensor().as_slice::<String>().unwrap()[0].clone();
+            let response: Value = serde_json::from_str(&response).unwrap();
+            assert_eq!(response["tool_calls"][0]["function"]["name"], "f");
+
+            let change =
+                |route: &str, _: &mut HeaderMap, body: String| match route.starts_with("/v1/receipts") {
+                    true => body,
+                    false => body.replace("ich", "ICH"),
+                };
+            let (between, _, _) = relay(&gateway.url, same, change).await;
+            let (url, kept) = proxy(&[(between, node())]).await;
+            let got = post(format!("{url}/v1/{path}"), &calling_at(path, stream)).await;
+            assert!(
+                got.text().contains("not verified") && !got.text().contains("ICH"),
+                "{path}: {}",
+                got.text()
+            );
+            assert!(kept.lock().unwrap().is_empty());
+        }
+    }
 }
 
 #[tokio::test]

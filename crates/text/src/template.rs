@@ -3,19 +3,22 @@
 //! As there, `trim_blocks` and `lstrip_blocks` are on, `break` and `continue` are known, strings have Python's methods, and there are
 //! `raise_exception`, `strftime_now` and a `tojson` that writes what Python's `json.dumps(.., ensure_ascii=False)` writes.
 //!
-//! One hole is known: minijinja 3.1.0 does not charge for a list added to itself (`a + a`, 33 times over, is 2^33 items), so that a
-//! template that does this exhausts the memory. Templates are as trusted as the model they come with until that is mended.
+//! A template has so many steps, and what it makes, walks or compares counts as steps (`bound`): no template exhausts time, memory or
+//! the stack. What Jinja lacks and minijinja has (`chain`, `zip`, `debug`) is not there.
 //!
 //! Unlike there, `strftime_now` has no clock: it answers from [`Request::dates`] or fails. `{% generation %}` is read and ignored.
 
+use std::collections::BTreeMap;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, machinery};
 
 use crate::guard::{on_large_stack, short, unpanicked};
 use crate::message::{Request, SpecialTokens};
 use crate::prompt::{Marker, Prompt};
 
+mod bound;
 mod json;
 
 /// A model's chat template.
@@ -84,8 +87,9 @@ impl ChatTemplate {
     pub const MAX_SOURCE: usize = 1 << 20;
     /// The longest rendered chat, in bytes.
     pub const MAX_OUTPUT: usize = 4 << 20;
-    /// Steps that a rendering may take: one an instruction, and one for every 64 bytes that it makes.
-    pub const FUEL: u64 = 1_000_000;
+    /// Steps that a rendering may take: one an instruction, one for every 64 bytes and every item that it makes or walks. A message
+    /// costs a usual template some hundreds.
+    pub const FUEL: u64 = 2_000_000;
     /// How deep macros may call one another: a frame takes about 10 kB of the stack.
     const MAX_DEPTH: usize = 40;
 
@@ -99,7 +103,7 @@ impl ChatTemplate {
         environment.set_syntax(syntax.map_err(|e| TemplateError::Syntax(short(e)))?);
         environment.set_fuel(Some(Self::FUEL));
         environment.set_recursion_limit(Self::MAX_DEPTH);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        bound::prepare(&mut environment);
         environment.set_formatter(json::print_like_python);
         environment.add_filter("tojson", json::tojson);
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
@@ -149,9 +153,24 @@ impl ChatTemplate {
     }
 
     fn run(&self, context: Value) -> Result<String, TemplateError> {
-        // A template can nest values as deep as its fuel allows, and printing, comparing or dropping them recurses as deep.
-        let rendered = on_large_stack(|| self.environment.get_template("chat")?.render(context));
-        rendered.ok_or(TemplateError::Panicked)?.map_err(|error| {
+        // A template can nest calls of macros, and values, and each level takes of the stack.
+        let rendered = on_large_stack(|| {
+            let template = self.environment.get_template("chat")?;
+            let instructions = bound::bounded(machinery::get_compiled_template(&template));
+            let (mut text, blocks) = (String::new(), BTreeMap::new());
+            let mut out = machinery::make_string_output(&mut text);
+            let evaluated = machinery::eval(
+                &self.environment,
+                &instructions,
+                context,
+                &blocks,
+                &mut out,
+                AutoEscape::None,
+            );
+            evaluated.map(drop)?;
+            Ok(text)
+        });
+        rendered.ok_or(TemplateError::Panicked)?.map_err(|error: Error| {
             if error.kind() == ErrorKind::OutOfFuel {
                 return TemplateError::OutOfFuel { limit: Self::FUEL };
             }

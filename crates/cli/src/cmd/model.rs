@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+<<<<<<< HEAD
 use hallmark_model::llm::{Arithmetic, DecoderModel, EncoderModel, Network};
+=======
+use hallmark_gateway::local::{Embedder, Local, LocalError};
+use hallmark_model::llm::{DecoderModel, EncoderModel, Network};
+>>>>>>> rest
 use serde_json::{Value, json};
 
 use super::App;
@@ -36,7 +41,14 @@ fn add(app: &App, file: &Path, name: Option<&str>, arithmetic: Option<Arithmetic
             .hint("choose another")
             .error());
     }
+<<<<<<< HEAD
     let copy = Copy::from_path(file, arithmetic).context("the model was not added")?;
+=======
+    let copy = Copy::from_path(file).context("the model was not added")?;
+    usable(&copy)
+        .with_context(|| format!("{} is refused", file.display()))
+        .context("the model was not added")?;
+>>>>>>> rest
     let files: Vec<(String, Vec<u8>)> =
         copy.files.iter().map(|(path, bytes)| (path.clone(), bytes.clone())).collect();
     let manifest = copy.manifest().to_json();
@@ -49,6 +61,15 @@ fn add(app: &App, file: &Path, name: Option<&str>, arithmetic: Option<Arithmetic
         || vec![format!("added {}{}", copy.id(), name.map(|name| format!(" as {name}")).unwrap_or_default())],
     );
     Ok(())
+}
+
+/// A model that takes text has what text needs: what could never answer is not stored.
+fn usable(copy: &Copy) -> Result<(), LocalError> {
+    match &copy.kind {
+        Kind::Graph(_) => Ok(()),
+        Kind::Decoder(model) => Local::check(model, &copy.files),
+        Kind::Encoder(model) => Embedder::check(model, &copy.files),
+    }
 }
 
 fn list(app: &App) -> Result<()> {

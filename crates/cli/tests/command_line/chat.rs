@@ -92,9 +92,9 @@ fn a_model_in_int8_answers_and_is_checked_as_itself() {
 }
 
 /// A running `up` or `proxy`, stopped when this is dropped.
-struct Node {
+pub(super) struct Node {
     process: Child,
-    address: String,
+    pub(super) address: String,
     /// Stays open: the node goes on speaking.
     _banner: BufReader<ChildStderr>,
 }
@@ -107,7 +107,7 @@ impl Drop for Node {
 }
 
 impl Node {
-    fn start(place: &Place, arguments: &[&str]) -> Self {
+    pub(super) fn start(place: &Place, arguments: &[&str]) -> Self {
         let mut process = place.command(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut banner = BufReader::new(process.stderr.take().unwrap());
         let line = banner.by_ref().lines().map(Result::unwrap).find(|line| line.starts_with("listening on "));

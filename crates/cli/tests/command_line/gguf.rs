@@ -9,7 +9,7 @@ use super::Place;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tiny-chat");
 
-fn shipped(name: &str) -> Vec<u8> {
+pub(super) fn shipped(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(SHIPPED).join(name)).unwrap()
 }
 
@@ -19,7 +19,7 @@ fn shipped_json(name: &str) -> Value {
 
 /// Metadata as a GGUF writes it: keys, types, values.
 #[derive(Default)]
-struct Metadata {
+pub(super) struct Metadata {
     bytes: Vec<u8>,
     count: u64,
 }
@@ -37,11 +37,11 @@ impl Metadata {
         self.count += 1;
     }
 
-    fn number(&mut self, key: &str, value: &Value) {
+    pub(super) fn number(&mut self, key: &str, value: &Value) {
         self.put(key, 4, &u32::try_from(value.as_u64().unwrap()).unwrap().to_le_bytes());
     }
 
-    fn text(&mut self, key: &str, value: &str) {
+    pub(super) fn text(&mut self, key: &str, value: &str) {
         let mut bytes = Vec::new();
         text(&mut bytes, value);
         self.put(key, 8, &bytes);
@@ -60,7 +60,7 @@ impl Metadata {
 }
 
 /// The shipped model's architecture.
-fn architecture() -> Metadata {
+pub(super) fn architecture() -> Metadata {
     let (config, mut out) = (shipped_json("config.json"), Metadata::default());
     out.text("general.architecture", "llama");
     for (key, member) in [
@@ -83,7 +83,7 @@ fn architecture() -> Metadata {
 }
 
 /// Its tokenizer and template.
-fn vocabulary(out: &mut Metadata) {
+pub(super) fn vocabulary(out: &mut Metadata) {
     let json = shipped_json("tokenizer.json");
     let ids: BTreeMap<u64, &String> = json["model"]["vocab"]
         .as_object()
@@ -140,7 +140,7 @@ fn neighbours(bytes: &[u8], head_dim: usize, row: usize) -> Vec<u8> {
 }
 
 /// A GGUF of the shipped model's weights.
-fn gguf(metadata: &Metadata) -> Vec<u8> {
+pub(super) fn gguf(metadata: &Metadata) -> Vec<u8> {
     let file = shipped("model.safetensors");
     let (length, rest) = file.split_first_chunk::<8>().unwrap();
     let (header, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());

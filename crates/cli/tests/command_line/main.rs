@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bad_input;
+mod bad_models;
 mod chat;
+mod clients;
 mod demo;
 mod docs;
 mod gguf;

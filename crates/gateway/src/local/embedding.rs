@@ -61,14 +61,7 @@ impl Embedder {
         files: &BTreeMap<String, Vec<u8>>,
         options: &Options,
     ) -> Result<Self, LocalError> {
-        let a = model.skeleton().architecture();
-        let tokenizer = files.get(TOKENIZER).ok_or(LanguageError::Missing(TOKENIZER))?;
-        let tokenizer = Tokenizer::from_json(tokenizer).map_err(LanguageError::from)?;
-        let (tokens, rows) = (tokenizer.vocabulary_size(), a.vocabulary);
-        if tokens > rows {
-            return Err(LanguageError::Vocabulary { tokens, rows }.into());
-        }
-        let tokenizer = tokenizer.truncated(a.tokens).map_err(LanguageError::from)?;
+        let tokenizer = tokenizer(&model, files)?;
         let weights = Arc::new(Weights::load(&model.checkpoint(files)?, options.isa)?);
         let encoder = Encoder::new(weights, options.threads)?;
         Ok(Self {
@@ -76,6 +69,14 @@ impl Embedder {
             tokenizer: Arc::new(tokenizer),
             encoder: Arc::new(Mutex::new(encoder)),
         })
+    }
+
+    /// Whether these files, which are those of `model`, make a model that embeds. Loads no weights.
+    ///
+    /// # Errors
+    /// A tokenizer that is missing or does not fit.
+    pub fn check(model: &EncoderModel, files: &BTreeMap<String, Vec<u8>>) -> Result<(), LocalError> {
+        tokenizer(model, files).map(drop)
     }
 
     /// Answers as `name`.
@@ -185,6 +186,18 @@ fn output(vectors: &[Vec<f32>]) -> Result<(String, Tensor), BackendError> {
     let tensor = Tensor::new(shape, Data::F32(vectors.concat()));
     let malformed = BackendError::Malformed { what: "vectors of different lengths" };
     Ok((EMBEDDINGS.to_owned(), tensor.map_err(|_| malformed)?))
+}
+
+/// The tokenizer, which cuts texts to the model's length.
+fn tokenizer(model: &EncoderModel, files: &BTreeMap<String, Vec<u8>>) -> Result<Tokenizer, LocalError> {
+    let a = model.skeleton().architecture();
+    let tokenizer = files.get(TOKENIZER).ok_or(LanguageError::Missing(TOKENIZER))?;
+    let tokenizer = Tokenizer::from_json(tokenizer).map_err(LanguageError::from)?;
+    let (tokens, rows) = (tokenizer.vocabulary_size(), a.vocabulary);
+    if tokens > rows {
+        return Err(LanguageError::Vocabulary { tokens, rows }.into());
+    }
+    Ok(tokenizer.truncated(a.tokens).map_err(LanguageError::from)?)
 }
 
 /// The request is at fault.

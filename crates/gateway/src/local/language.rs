@@ -9,10 +9,11 @@ use hallmark_model::llm::sampling::{MAX_STOP, Parameters, Seed};
 use hallmark_model::llm::{Carried, LlmError};
 use hallmark_text::{
     ChatTemplate, FunctionCall, Grammar, GrammarCompiler, GrammarError, GrammarKind, Message, Request,
-    SpecialTokens, Tokenizer, ToolCall,
+    SpecialTokens, TemplateError, Tokenizer, ToolCall,
 };
 use serde_json::{Value, json};
 
+use super::calls;
 use super::carried::Own;
 use crate::backend::BackendError;
 use crate::chat::{self, ChatRequest, Format, Part, Role, ToolChoice};
@@ -137,13 +138,25 @@ impl Language {
         &self.tokenizer
     }
 
+    /// Renders the shortest chat.
+    ///
+    /// # Errors
+    /// A template that gives no prompt for it. One that says itself that it wants another chat is taken at its word.
+    pub fn check(&self) -> Result<(), LanguageError> {
+        let messages = [Message::user("Hi")];
+        let request = Request { messages: &messages, add_generation_prompt: true, ..Request::default() };
+        match self.template.render(&request) {
+            Ok(_) | Err(TemplateError::Raised(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Prompt and parameters for `request`. `seed` is left out where nothing is drawn.
     pub fn plan(&self, request: &ChatRequest, seed: Seed) -> Result<Plan, BackendError> {
         let messages = request.messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
-        let tools = match request.tool_choice {
+        let tools: Vec<Value> = match request.tool_choice {
             ToolChoice::None => Vec::new(),
-            ToolChoice::Auto => request.tools.iter().map(tool).collect(),
-            _ => return Err(BackendError::Unsupported { what: "a tool that must be called" }),
+            _ => request.tools.iter().map(tool).collect(),
         };
         let rendering =
             Request { messages: &messages, tools: &tools, add_generation_prompt: true, ..Request::default() };
@@ -170,7 +183,7 @@ impl Language {
             stop: request.sampling.stop.clone(),
             top: request.sampling.logprobs.and_then(|top| usize::try_from(top).ok()),
             tools: !tools.is_empty(),
-            grammar: self.grammar(&request.format)?,
+            grammar: self.grammar(request)?,
         })
     }
 
@@ -197,16 +210,28 @@ impl Language {
         }
     }
 
-    fn grammar(&self, format: &Format) -> Result<Option<Grammar>, BackendError> {
-        let schema = match format {
-            Format::Text => return Ok(None),
-            Format::JsonObject => json!({"type": "object"}).to_string(),
-            Format::JsonSchema { schema, .. } => schema.to_string(),
+    /// A call that must come leaves the asked form no place.
+    fn grammar(&self, request: &ChatRequest) -> Result<Option<Grammar>, BackendError> {
+        let called = |wanted: &dyn Fn(&chat::Tool) -> bool, none: &dyn fmt::Display| {
+            let tools: Vec<&chat::Tool> = request.tools.iter().filter(|tool| wanted(tool)).collect();
+            if tools.is_empty() { Err(refused(none)) } else { Ok((GrammarKind::Lark, calls::grammar(tools))) }
+        };
+        let (kind, text) = match (&request.tool_choice, &request.format) {
+            (ToolChoice::Required, _) => {
+                called(&|_| true, &"`tool_choice` asks for a call, but there are no tools")?
+            }
+            (ToolChoice::Function(name), _) => called(
+                &|tool| tool.name == *name,
+                &"`tool_choice` names a function that is not among the tools",
+            )?,
+            (_, Format::Text) => return Ok(None),
+            (_, Format::JsonObject) => (GrammarKind::JsonSchema, json!({"type": "object"}).to_string()),
+            (_, Format::JsonSchema { schema, .. }) => (GrammarKind::JsonSchema, schema.to_string()),
         };
         let end = self.stop.first().copied().unwrap_or(0);
         let compiler = self.grammars.get_or_init(|| GrammarCompiler::new(&self.tokenizer, end));
         let compiler = compiler.as_ref().map_err(|error| refused(error))?;
-        compiler.compile(GrammarKind::JsonSchema, &schema).map(Some).map_err(|error| refused(&error))
+        compiler.compile(kind, &text).map(Some).map_err(|error| refused(&error))
     }
 }
 

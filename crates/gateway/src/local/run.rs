@@ -4,13 +4,10 @@ use hallmark_engine::decoder::{Event, Finish as Ended};
 use hallmark_model::llm::sampling::LogProbability;
 use hallmark_receipt::Tensor;
 use hallmark_text::{Decoder, TokenizerError};
-use serde_json::Value;
 
+use super::calls;
 use super::language::{Language, Plan};
 use crate::chat::{Delta, Finish, Token, Usage};
-
-/// What opens and closes a call in a model's answer (Hermes and Qwen).
-const CALL: (&str, &str) = ("<tool_call>", "</tool_call>");
 
 /// One answer on its way.
 pub struct Run<'a> {
@@ -140,22 +137,18 @@ impl<'a> Run<'a> {
         }
         let last = last || self.finish.is_some();
         while self.plan.tools
-            && let Some((before, rest)) = self.held.split_once(CALL.0)
-            && let Some((inside, after)) = rest.split_once(CALL.1)
+            && let Some(found) = calls::find(&self.held)
         {
-            let Some((name, arguments)) = call(inside) else { break };
-            let before = before.trim_end().to_owned();
-            let after = after.trim_start().to_owned();
-            push(&mut deltas, before);
+            push(&mut deltas, found.before);
             let index = self.calls;
             deltas.push(Delta::Tool {
                 index,
                 id: Some(format!("call_{index}")),
-                name: Some(name),
-                arguments,
+                name: Some(found.name),
+                arguments: found.arguments,
             });
             self.calls += 1;
-            self.held = after;
+            self.held = found.after;
         }
         let keep = if last { 0 } else { self.uncertain() };
         let certain = self.held.len() - keep;
@@ -168,11 +161,11 @@ impl<'a> Run<'a> {
     fn uncertain(&self) -> usize {
         let held = &self.held;
         if self.plan.tools
-            && let Some(at) = held.find(CALL.0)
+            && let Some(at) = held.find(calls::OPEN)
         {
             return held.len() - at;
         }
-        let tools = self.plan.tools.then_some(CALL.0);
+        let tools = self.plan.tools.then_some(calls::OPEN);
         let starts = self.plan.stop.iter().map(String::as_str).chain(tools);
         let overlap = |text: &str| {
             let ends = held.char_indices().map(|(at, _)| at).filter(|at| held.len() - at < text.len());
@@ -188,11 +181,4 @@ fn push(deltas: &mut Vec<Delta>, text: String) {
     if !text.is_empty() {
         deltas.push(Delta::Text { text, tokens: Vec::new() });
     }
-}
-
-/// Name and arguments of a call: `{"name": .., "arguments": {..}}`.
-fn call(text: &str) -> Option<(String, String)> {
-    let call: Value = serde_json::from_str(text.trim()).ok()?;
-    let arguments = call.get("arguments").or_else(|| call.get("parameters"))?;
-    Some((call.get("name")?.as_str()?.to_owned(), crate::json::canonical(arguments)))
 }

@@ -16,10 +16,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use serde_json::{Map, Value};
 
-use super::State;
 use super::check::{self, Expected};
 use super::pool::{Failed, Pinned};
 use super::relay::{self, Relay};
+use super::{OwnCopy, State};
 use crate::backend::BackendError;
 use crate::dialect::Kind;
 use crate::error::ApiError;
@@ -39,6 +39,8 @@ pub struct Call {
     pub members: Map<String, Value>,
     /// What the claim's `request` must open to.
     pub canonical: String,
+    /// The requester's copy of the model, where it has one.
+    pub copy: Option<Arc<OwnCopy>>,
 }
 
 /// Answers a request with what one of the gateways says and can show.
@@ -50,7 +52,8 @@ pub async fn answer(
     let path = request.uri().path().to_owned();
     let (body, members) = read_body(&state.limits, request.into_body()).await?;
     let canonical = crate::json::canonical_object(&members);
-    let call = Call { kind, path, body, members, canonical };
+    let copy = state.sampler.copy(&members);
+    let call = Call { kind, path, body, members, canonical, copy };
     let mut refused = None;
     for gateway in state.pool.ready() {
         match attempt(state, gateway, &call).await {
@@ -96,7 +99,7 @@ async fn attempt(state: &Arc<State>, gateway: &Arc<Pinned>, call: &Call) -> Resu
         .header(CONTENT_TYPE, "application/json")
         .header(NONCE, text)
         .header(SIGN, "whole");
-    if let Some(auth) = &state.auth {
+    if let Some(auth) = &gateway.auth {
         request = request.header(AUTHORIZATION, auth);
     }
     let request = request.body(Full::new(call.body.clone())).map_err(|_| ApiError::NotFound)?;
@@ -136,7 +139,7 @@ async fn whole(
         None => value.get("data").cloned().unwrap_or_default(),
     };
     let (request, loose) = (call.canonical.clone(), kind == Some(Kind::Messages));
-    let expected = Expected { claim, nonce, request, response, loose };
+    let expected = Expected { claim, nonce, request, response, loose, copy: call.copy.clone() };
     check::receipt(state, gateway, headers.get(CAPABILITY).cloned(), expected).await?;
     let mut answer = Response::new(Body::from(body));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -184,14 +187,15 @@ async fn send(state: &State, request: Request<Full<Bytes>>) -> Result<http::Resp
     }))
 }
 
-/// Gets what lies at `url` of a gateway.
+/// Gets what lies at `path` of a gateway.
 pub async fn fetch(
     state: &State,
-    url: &str,
+    gateway: &Pinned,
+    path: &str,
     headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
 ) -> Result<http::Response<Incoming>, Failed> {
-    let mut request = Request::builder().method(Method::GET).uri(url);
-    let auth = state.auth.clone().map(|auth| (AUTHORIZATION, auth));
+    let mut request = Request::builder().method(Method::GET).uri(format!("{}{path}", gateway.url));
+    let auth = gateway.auth.clone().map(|auth| (AUTHORIZATION, auth));
     for (name, value) in headers.into_iter().chain(auth) {
         request = request.header(name, value);
     }
@@ -214,9 +218,12 @@ pub async fn whole_body(
 
 /// `GET /v1/models`: the word of the first gateway that answers, which nothing signs.
 pub async fn models(Shared(state): Shared<Arc<State>>, request: Request<Body>) -> Response {
+    let path = request.uri().path().to_owned();
     for gateway in state.pool.ready() {
-        let url = format!("{}{}", gateway.url, request.uri().path());
-        let got = async { whole_body(&state, fetch(&state, &url, []).await?, MAX_BODY).await };
+        let got = async {
+            let response = fetch(&state, gateway, &path, []).await?;
+            whole_body(&state, response, MAX_BODY).await
+        };
         match got.await {
             Ok(body) => {
                 let value = serde_json::from_slice::<Value>(&body).unwrap_or_default();

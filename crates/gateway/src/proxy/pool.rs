@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hallmark_receipt::KeyId;
+use http::HeaderValue;
 
 use crate::error::ApiError;
 
@@ -45,6 +46,8 @@ impl From<ApiError> for Failed {
 pub struct Pinned {
     pub url: String,
     pub node: KeyId,
+    /// The `Authorization` header that this gateway gets.
+    pub auth: Option<HeaderValue>,
     rest: Mutex<Rest>,
 }
 
@@ -57,8 +60,8 @@ struct Rest {
 }
 
 impl Pinned {
-    pub fn new(url: String, node: KeyId) -> Self {
-        Self { url, node, rest: Mutex::default() }
+    pub fn new(url: String, node: KeyId, auth: Option<HeaderValue>) -> Self {
+        Self { url, node, auth, rest: Mutex::default() }
     }
 
     fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {

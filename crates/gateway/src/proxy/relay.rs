@@ -6,6 +6,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::stream::unfold;
 use hallmark_receipt::Nonce;
 use hallmark_receipt::stream::{DEFAULT_NAME, Event, Reader, StreamError};
@@ -14,10 +15,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::{Map, Value};
 
-use super::State;
 use super::ask::{Call, not_revoked};
 use super::check::{self, Expected};
 use super::pool::{Failed, Pinned};
+use super::{OwnCopy, State};
 use crate::chat::{Completed, Delta};
 use crate::dialect::{Dialect, Head, Kind, write_event};
 use crate::error::ApiError;
@@ -49,8 +50,11 @@ pub struct Relay {
     capability: Option<HeaderValue>,
     nonce: Nonce,
     request: String,
+    copy: Option<Arc<OwnCopy>>,
     /// From the first event that tells the end on: handed out once the receipt is accepted.
     held: String,
+    /// After the seal: the receipt on its way, which decides whether `held` is handed out.
+    ending: Option<BoxFuture<'static, Result<(), Failed>>>,
     /// What ends the stream after what was good.
     failed: Option<Failed>,
     started: Instant,
@@ -79,7 +83,9 @@ impl Relay {
             capability,
             nonce,
             request: call.canonical.clone(),
+            copy: call.copy.clone(),
             held: String::new(),
+            ending: None,
             failed: None,
             started: Instant::now(),
             over: false,
@@ -130,6 +136,13 @@ impl Relay {
         }
         let mut silent = 0;
         loop {
+            if let Some(ending) = &mut self.ending {
+                // A re-run may take as long as the answer did.
+                let Ok(result) = tokio::time::timeout(PING, ending).await else { return Ok(None) };
+                result?;
+                self.over = true;
+                return Ok(Some(std::mem::take(&mut self.held)));
+            }
             if self.started.elapsed() > self.state.limits.answer_time || silent >= SILENT {
                 return Err(Failed::down("no answer in time"));
             }
@@ -144,15 +157,10 @@ impl Relay {
             };
             let Ok(bytes) = frame.into_data() else { continue };
             let mut out = String::new();
-            let result = self.take(&bytes, &mut out);
-            let result = match (result, self.reader.sealed()) {
-                (Ok(()), Some(claim)) => self.end(claim, &mut out).await,
-                (result, _) => result,
-            };
-            match result {
+            match self.take(&bytes, &mut out) {
                 Err(failed) if out.is_empty() => return Err(failed),
                 Err(failed) => self.failed = Some(failed),
-                Ok(()) => {}
+                Ok(()) => self.ending = self.reader.sealed().map(|claim| self.end(claim)),
             }
             if !out.is_empty() {
                 return Ok(Some(out));
@@ -200,18 +208,18 @@ impl Relay {
         Ok(())
     }
 
-    /// After the seal: the receipt decides whether what was held back is handed out.
-    async fn end(&mut self, claim: hallmark_receipt::Digest, out: &mut String) -> Result<(), Failed> {
+    /// The check of the receipt that the seal names.
+    fn end(&mut self, claim: hallmark_receipt::Digest) -> BoxFuture<'static, Result<(), Failed>> {
         let expected = Expected {
             claim,
             nonce: self.nonce,
             request: std::mem::take(&mut self.request),
             response: self.done.message(),
             loose: false,
+            copy: self.copy.take(),
         };
-        check::receipt(&self.state, &self.gateway, self.capability.take(), expected).await?;
-        out.push_str(&std::mem::take(&mut self.held));
-        self.over = true;
-        Ok(())
+        let (state, gateway) = (self.state.clone(), self.gateway.clone());
+        let capability = self.capability.take();
+        Box::pin(async move { check::receipt(&state, &gateway, capability, expected).await })
     }
 }

@@ -29,7 +29,11 @@ pub const ADDRESSES: &[(&str, &str, &str)] = &[
     ),
     ("get", "/v1/models", "The models, what receipts say of them, and their prices"),
     ("get", "/v1/models/{name}", "One model"),
-    ("get", "/v1/receipts/{id}", "A receipt; with the requester's capability its openings too, once"),
+    (
+        "get",
+        "/v1/receipts/{id}",
+        "A receipt; with the requester's capability its openings too, once (and again for half a minute)",
+    ),
     ("get", "/signing-key", "The RSA key that signs `tee_*` fields, where the node has one"),
     ("get", "/health", "The process lives"),
     ("get", "/ready", "Answers can be given"),
@@ -45,8 +49,8 @@ pub async fn document() -> Response {
             "default": {"$ref": "#/components/responses/Refusal"}}});
         if let Value::Object(members) = &mut operation {
             if *method == "post" {
-                let object = json!({"required": true, "content": {"application/json": {"schema": {"type": "object"}}}});
-                members.insert("requestBody".to_owned(), object);
+                let content = json!({"application/json": {"schema": body(path)}});
+                members.insert("requestBody".to_owned(), json!({"required": true, "content": content}));
             }
             let parameters: Vec<Value> = parameters(path);
             if !parameters.is_empty() {
@@ -75,6 +79,72 @@ pub async fn document() -> Response {
         },
     });
     respond(StatusCode::OK, document.to_string())
+}
+
+/// What a body must and may have. Members of the published formats that are not named here are taken too, and go on to the backend.
+fn body(path: &str) -> Value {
+    let text =
+        |what: &str, example: &str| json!({"type": "string", "description": what, "examples": [example]});
+    let model = text("A name from /v1/models", "m");
+    let stream = json!({"type": "boolean", "description": "Events as they come, each signed"});
+    let number = |what: &str| json!({"type": "number", "description": what});
+    let tools = json!({"type": "array", "items": {"type": "object"}, "description": "Functions, with a JSON Schema of their arguments"});
+    let choice = json!({"description": "Whether one must be called; a model of the node's own is then forced by a grammar"});
+    let messages = json!({"type": "array", "minItems": 1, "items": {"type": "object"},
+        "description": "The conversation, oldest first", "examples": [[{"role": "user", "content": "Hello"}]]});
+    let (required, mut members) = match path {
+        "/v1/infer" => {
+            let tensor = json!({"description": "{dtype, shape, data} with data row-major, or nested lists in the input's own type"});
+            let inputs = json!({"type": "object", "additionalProperties": tensor, "examples": [{}],
+                "description": "By the names that /v1/models/NAME lists"});
+            return closed(&["model", "inputs"], json!({"model": model, "inputs": inputs}));
+        }
+        "/v1/verdicts" => {
+            let envelope =
+                json!({"type": "object", "description": "The signed receipt (DSSE)", "examples": [{}]});
+            let list = |what: &str| json!({"type": "array", "items": {"type": "object"}, "description": what, "examples": [[]]});
+            let object = |what: &str| json!({"type": "object", "description": what});
+            let members = json!({"format": text("The format", "hallmark-receipt/1"), "envelope": envelope,
+                "certificates": list("Of the receipt's key"), "evidence": list("What supports the claim"),
+                "openings": object("Inputs and outputs with their salts"), "manifest": object("The model's manifest"),
+                "graph": {"type": "string", "description": "The graph without weights, base64"},
+                "publications": list("Publishers' statements")});
+            return closed(&["certificates", "envelope", "evidence", "format"], members);
+        }
+        "/v1/embeddings" => (
+            vec!["model", "input"],
+            json!({"input": {"description": "A text, texts, one text's token ids, or several texts' ids", "examples": ["Hello"]},
+                "encoding_format": {"enum": ["float", "base64"]}, "dimensions": {"type": "integer"}}),
+        ),
+        "/v1/completions" => (
+            vec!["model", "prompt"],
+            json!({"prompt": text("The text to go on from", "Hello"), "stream": stream}),
+        ),
+        "/v1/responses" => (
+            vec!["model", "input"],
+            json!({"input": {"description": "A text, or the conversation's items", "examples": ["Hello"]}, "stream": stream,
+                "tools": tools, "tool_choice": choice, "max_output_tokens": number("The most tokens of the answer")}),
+        ),
+        "/v1/messages" => (
+            vec!["model", "messages", "max_tokens"],
+            json!({"messages": messages, "system": {}, "stream": stream, "tools": tools, "tool_choice": choice,
+                "max_tokens": {"type": "integer", "description": "The most tokens of the answer", "examples": [16]}}),
+        ),
+        _ => (
+            vec!["model", "messages"],
+            json!({"messages": messages, "stream": stream, "tools": tools, "tool_choice": choice,
+                "response_format": {"type": "object", "description": "text, json_object or json_schema"},
+                "max_tokens": number("The most tokens of the answer"), "temperature": number("0 to 2"),
+                "top_p": number("0 to 1"), "seed": {"type": "integer"}, "logprobs": {"type": "boolean"}}),
+        ),
+    };
+    members["model"] = model;
+    json!({"type": "object", "required": required, "properties": members})
+}
+
+/// An object with these members and no others.
+fn closed(required: &[&str], members: Value) -> Value {
+    json!({"type": "object", "required": required, "properties": members, "additionalProperties": false})
 }
 
 fn parameters(path: &str) -> Vec<Value> {

@@ -1,6 +1,8 @@
 //! A node with keys of its own, an upstream server that says what a test tells it, and a plain client.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, missing_docs)]
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -8,8 +10,11 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
+use hallmark_engine::decoder::Options;
+use hallmark_gateway::local::Local;
 use hallmark_gateway::providers::{Client, Offer, PROVIDERS, Patience, Provider, Secret};
 use hallmark_gateway::{Backend, Builder, Gateway, NativeKey};
+use hallmark_model::llm::DecoderModel;
 use hallmark_receipt::{Alg, Certificate, Envelope, KeyId, Purpose, SecretKey, Signer as _};
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, Full};
@@ -133,6 +138,26 @@ pub fn provider(kind: &str, url: &str, patience: Patience) -> Arc<dyn Backend> {
 /// A gateway over one provider.
 pub async fn over(kind: &str, url: &str) -> Server {
     serve(builder().backend(provider(kind, url, Patience::default())).build().unwrap()).await
+}
+
+/// The shipped language model's files.
+pub fn tiny_chat() -> BTreeMap<String, Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny-chat");
+    let names = [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+    names.into_iter().map(|name| (name.to_owned(), std::fs::read(folder.join(name)).unwrap())).collect()
+}
+
+/// A decoder of these files.
+pub fn decoder(files: &BTreeMap<String, Vec<u8>>) -> Local {
+    let names: Vec<String> = files.keys().cloned().collect();
+    let model = DecoderModel::load(&names, files).unwrap();
+    Local::open(model, files, &Options::default()).unwrap()
 }
 
 pub fn json_response(value: &Value) -> Response {

@@ -135,28 +135,39 @@ impl<N: Network> ModelOf<N> {
         let mut names = files.to_vec();
         names.sort_unstable();
         names.dedup();
+        let checkpoint = Self::checked(&names, source)?;
+        let files = names.iter().map(|name| hash(name, source)).collect::<Result<Vec<_>, _>>()?;
+        Self::of(&checkpoint, files)
+    }
+
+    /// The checkpoint in the files called `names`, each of which is part of it.
+    fn checked<'a>(names: &[String], source: &'a dyn ExternalData) -> Result<CheckpointOf<'a, N>, LlmError> {
         if names.len() > MAX_FILES {
             return Err(LlmError::Bound { what: "files", got: names.len() as u64, limit: MAX_FILES as u64 });
         }
-        for name in &names {
+        for name in names {
             check_name::<N>(name)?;
         }
-        let checkpoint = N::open(&names, source)?;
+        let checkpoint = N::open(names, source)?;
         // A file of weights that nobody reads is not part of the model.
         let read = checkpoint.files();
         let stray = |name: &&String| name.ends_with(".safetensors") && !read.contains(&name.as_str());
         if let Some(name) = names.iter().find(stray) {
             return Err(LlmError::FileUnknown { name: cut(name) });
         }
-        let files = names.iter().map(|name| hash(name, source)).collect::<Result<Vec<_>, _>>()?;
-        let skeleton = SkeletonOf::of(&checkpoint);
-        let roots = roots(&checkpoint)?;
+        Ok(checkpoint)
+    }
+
+    /// The model of `checkpoint`, whose files have these digests.
+    fn of(checkpoint: &CheckpointOf<'_, N>, files: Vec<File>) -> Result<Self, LlmError> {
+        let skeleton = SkeletonOf::of(checkpoint);
+        let roots = roots(checkpoint)?;
         let digests: BTreeMap<String, Digest> =
             files.iter().map(|file| (file.name.clone(), file.sha256)).collect();
         let (graph, weights) = (skeleton.digest(), merkle::root(domain::WEIGHTS, &bytes_of(&roots)));
         let mut manifest =
             Manifest { files, graph, weights, numeric: NUMERIC_VERSION, decoder: None, encoder: None };
-        N::describe(&checkpoint, &mut manifest, &|name| digests.get(name).copied())?;
+        N::describe(checkpoint, &mut manifest, &|name| digests.get(name).copied())?;
         let id = manifest.id();
         Ok(Self { manifest, id, skeleton, roots })
     }
@@ -185,7 +196,8 @@ impl<N: Network> ModelOf<N> {
             }
         }
         let names: Vec<String> = manifest.files.iter().map(|file| file.name.clone()).collect();
-        let model = Self::load(&names, source)?;
+        // The files are those of the manifest: they need not be hashed again.
+        let model = Self::of(&Self::checked(&names, source)?, manifest.files.clone())?;
         let digests = [
             ("graph's digest", manifest.graph, model.manifest.graph),
             ("weight root", manifest.weights, model.manifest.weights),

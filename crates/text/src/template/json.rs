@@ -5,6 +5,8 @@ use std::fmt::Write;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State};
 
+use super::bound::weigh;
+
 /// How deep a value may be nested where it is written.
 const MAX_DEPTH: usize = 64;
 
@@ -171,6 +173,9 @@ pub(super) fn print_like_python(out: &mut Output, state: &mut State, value: &Val
         ValueKind::None => Ok(out.write_str("None")?),
         ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
         ValueKind::Number if !value.is_integer() => Ok(out.write_str(&float(f64::try_from(value.clone())?))?),
-        _ => minijinja::escape_formatter(out, state, value),
+        _ => {
+            weigh(state, value, 0)?;
+            minijinja::escape_formatter(out, state, value)
+        }
     }
 }

@@ -62,6 +62,65 @@ fn hostile_templates_end_with_an_error() {
     ));
 }
 
+/// `n.a` and `n.b` double, sixty times over, by `step`, with `A` for what doubles; then `end` is tried.
+fn doubled(start: &str, step: &str, end: &str) -> String {
+    let set = |name: &str| format!("{{% set {name} = {} %}}", step.replace('A', name));
+    format!(
+        "{{% set n = namespace(a={start}, b={start}) %}}{{% for i in range(60) %}}{}{}{{% endfor %}}{{{{ {end} }}}}",
+        set("n.a"),
+        set("n.b"),
+    )
+}
+
+/// Values that share their parts are endless to walk, though small. Without a bound each of these takes all memory or all time.
+#[test]
+fn what_doubles_is_paid_for() {
+    let spent = TemplateError::OutOfFuel { limit: ChatTemplate::FUEL };
+    for (start, step) in [
+        ("[1]", "A + A"),
+        ("(1, 2)", "A + A"),
+        ("'x'", "A + A"),
+        ("'x'", "A ~ A"),
+        ("[1]", "A * 2"),
+        ("[1]", "[A, A]"),
+        ("[1]", "(A, A)"),
+        ("{'k': 1}", "{'x': A, 'y': A}"),
+        ("1", "dict(x=A, y=A)"),
+        ("[1]", "[A, A] | list"),
+        ("[1]", "[A, A][0:]"),
+        ("[1]", "[[A, A]] | first"),
+    ] {
+        let source = doubled(start, step, "n.a == n.b");
+        assert_eq!(render(&source), Err(spent.clone()), "{source}");
+    }
+    let macros =
+        "{% macro f(a, n) %}{% if n %}{{ f(a + a, n - 1) }}{% endif %}{% endmacro %}{{ f([1], 38) }}";
+    assert!(render(macros).is_err());
+    let lazy =
+        "{% set n = namespace(a=[1, 2]) %}{% for i in range(99999) %}{% set n.a = n.a[0:] %}{% endfor %}";
+    assert_eq!(render(lazy), Err(spent.clone()));
+    // Half of the steps make a value; the other half must not walk it again and again.
+    let compared = "{% set a = [[1] * 200000] %}{% set b = [[1] * 200000] %}{% for i in range(9999) %}{% if a == b %}{% endif %}{% endfor %}";
+    assert_eq!(render(compared), Err(spent));
+    for source in [
+        "{% set n = namespace() %}{% set n.a = n %}{{ n }}",
+        "{% set n = namespace() %}{% set n.a = [n] %}{{ n ~ '' }}",
+        "{% set n = namespace() %}{% set m = namespace(a=n) %}",
+        "{{ [1] | chain([1]) }}",
+        "{{ [1] | zip([1]) }}",
+        "{{ debug() }}",
+        "{{ '{:999999999}'.format(1) }}",
+        "{{ '{:{}}'.format(1, 999999999) }}",
+        "{{ '%999999999d' | format(1) }}",
+    ] {
+        let outcome = render(source);
+        assert!(outcome.is_err(), "{source}: {outcome:?}");
+    }
+    // What real templates do costs little.
+    let plain = "{% set n = namespace(all=[], t='') %}{% for i in range(1000) %}{% set n.t = n.t + 'x' %}{% set m = messages + [messages[0]] %}{% endfor %}{% for x in messages %}{% set n.x = loop %}{% endfor %}{{ n.t | length }}{{ '{:>3}|{}'.format(1, 2) }}";
+    assert_eq!(render(plain).unwrap(), "1000  1|2");
+}
+
 /// Values nested deep are dropped as they were made: without the stack.
 #[test]
 fn deep_values_do_not_overflow_the_stack() {

@@ -9,4 +9,5 @@ mod form;
 mod judgement;
 mod privacy;
 mod resigned;
+mod streams;
 mod vectors;

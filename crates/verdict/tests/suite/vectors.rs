@@ -274,15 +274,21 @@ fn vectors_are_current_and_judged_as_expected() {
     assert_eq!(files, cases.len() + 1, "files that no case makes");
 }
 
-/// The second verifier, in Python: its outcomes by file and check. `None`, and a note, where it cannot run.
-fn second_verifier(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> Option<Object> {
+/// A Python that can run the second verifiers. `None`, and a note, where there is none.
+pub fn python() -> Option<String> {
     let python = std::env::var("HALLMARK_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../clients/python/verify_receipt.py");
     let ready = Command::new(&python).args(["-c", "import cryptography"]).output();
     if !ready.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: {python} with the package `cryptography` is not present (set HALLMARK_PYTHON)");
         return None;
     }
+    Some(python)
+}
+
+/// The second verifier: its outcomes by file and check.
+fn second_verifier(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> Option<Object> {
+    let python = python()?;
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../clients/python/verify_receipt.py");
     let output =
         Command::new(python).arg(script).arg("--json").args(files.keys()).current_dir(folder).output();
     let output = output.unwrap();
