@@ -22,9 +22,21 @@ use tokio::net::{TcpListener, TcpStream};
 const BODY: &str = r#"{"model":"m","messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"Write one sentence about the sea, please."}],"temperature":0.2,"max_tokens":64}"#;
 const ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"The sea keeps its own time, and lends a little of it to whoever stands on the shore."},"finish_reason":"stop"}],"usage":{"prompt_tokens":21,"completion_tokens":19,"total_tokens":40}}"#;
 
-#[tokio::main]
-async fn main() {
+/// As in the `hallmark` binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    // Client and upstream take one thread each, so that they cost the server as little as they can.
+    let mut runtime = match args.first() {
+        Some(kind) if kind.starts_with("gateway") => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    runtime.enable_all().build().unwrap().block_on(run(&args));
+}
+
+async fn run(args: &[String]) {
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["upstream", address, seconds] => {
             let listener = TcpListener::bind(address).await.unwrap();

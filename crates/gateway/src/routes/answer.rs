@@ -20,7 +20,7 @@ use crate::chat::Completed;
 use crate::dialect::{Dialect, Head, Kind};
 use crate::error::ApiError;
 use crate::limits::Client;
-use crate::notary::{NotaryError, Ticket, response_text};
+use crate::notary::{Ticket, response_text};
 use crate::server::State;
 use crate::tee;
 
@@ -84,7 +84,7 @@ async fn start(
     let origin = Origin {
         request: ticket.commitment(),
         nonce,
-        drawn: state.host.draw().map_err(NotaryError::from)?,
+        drawn: ticket.drawn(),
         dialect: kind.name(),
     };
     let head = Head {
