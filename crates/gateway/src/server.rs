@@ -143,7 +143,7 @@ impl Builder {
                 if !names_fit(&card) {
                     return Err(BuildError::Name { name });
                 }
-                if catalog.insert(name.clone(), (card, backend.clone())).is_some() {
+                if catalog.insert(name.clone(), (Arc::new(card), backend.clone())).is_some() {
                     return Err(BuildError::Twice { name });
                 }
             }
@@ -191,7 +191,7 @@ fn names_fit(card: &ModelCard) -> bool {
 
 /// What every route works on.
 pub(crate) struct State {
-    pub catalog: BTreeMap<String, (ModelCard, Arc<dyn Backend>)>,
+    pub catalog: BTreeMap<String, (Arc<ModelCard>, Arc<dyn Backend>)>,
     pub notary: Arc<Notary>,
     pub door: Door,
     /// ONNX models, by name; no name is in both.
@@ -209,7 +209,7 @@ pub(crate) struct State {
 
 impl State {
     /// The model of this name and what answers for it.
-    pub fn model(&self, name: &str) -> Result<&(ModelCard, Arc<dyn Backend>), ApiError> {
+    pub fn model(&self, name: &str) -> Result<&(Arc<ModelCard>, Arc<dyn Backend>), ApiError> {
         self.catalog.get(name).ok_or_else(|| match self.graphs.get(name) {
             Some(_) => ApiError::OtherRoute { takes: "tensors", route: "/v1/infer" },
             None => ApiError::no_model(name),

@@ -66,9 +66,9 @@ pub enum Evidence {
 impl Evidence {
     /// Signs a claim's id.
     pub fn sign(claim_id: Digest, signer: &dyn Signer) -> Result<Self, SignError> {
-        let key = signer.public_key();
         let signature = signer.sign(&PayloadType::ClaimId.encode(claim_id.as_bytes()))?;
-        Ok(Self::Signature { claim_id, alg: key.alg(), key_id: key.id(), signature })
+        let (alg, key_id) = (signer.public_key().alg(), signer.key_id());
+        Ok(Self::Signature { claim_id, alg, key_id, signature })
     }
 
     /// The kind.
