@@ -33,6 +33,8 @@ use crate::site::Site;
 use crate::store::{Memory, ReceiptStore};
 use crate::tee::TeeKey;
 
+mod stall;
+
 /// Why a gateway cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -317,7 +319,8 @@ pub(crate) async fn serve(
         };
         // Events are small and must not wait for one another.
         let _ = stream.set_nodelay(true);
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = stall::Unstalled::new(TokioIo::new(stream), limits.write_time);
+        let connection = builder.serve_connection(connection, service.clone());
         let connection = graceful.watch(connection);
         let tally = tally.clone();
         tally(true);
