@@ -308,12 +308,14 @@ class Load:
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
-def prepare(home, upstream):
-    """The command that serves, and a key."""
+def prepare(home, ports):
+    """The command that serves, and a key. A provider that breaks connections has a port, and so connections, of its own."""
     providers, keys = home / "providers.toml", home / "keys.toml"
-    models = "".join(f'[[provider.model]]\nname = "{name}"\n' for name in ("good", "long", "evil"))
-    address = f"http://127.0.0.1:{upstream}/v1"
-    providers.write_text(f'[[provider]]\nname = "soak"\nkind = "openai"\nbase_url = "{address}"\nkey_env = "SOAK_KEY"\n{models}')
+    rows = zip(ports, (("good", "long"), ("evil",)))
+    providers.write_text("".join(
+        f'[[provider]]\nname = "soak{port}"\nkind = "openai"\nbase_url = "http://127.0.0.1:{port}/v1"\nkey_env = "SOAK_KEY"\n'
+        + "".join(f'[[provider.model]]\nname = "{name}"\n' for name in names) for port, names in rows
+    ))
     up = [HALLMARK, "--home", home / "home", "up", "--keys", keys]
     key = subprocess.run([*up, "--new-key", "soak"], check=True, capture_output=True, text=True).stdout.strip()
     return [*up, "--providers", providers, "--listen", "127.0.0.1:0"], key
@@ -348,10 +350,11 @@ async def main():
     if hard < IDLE + 2000:
         sys.exit(f"{hard} open files are too few for {IDLE} connections: raise the limit (ulimit -Hn)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = await asyncio.start_server(provider, "127.0.0.1", 0, backlog=1024, limit=1 << 24)
+    servers = [await asyncio.start_server(provider, "127.0.0.1", 0, backlog=1024, limit=1 << 24) for _ in range(2)]
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
     with tempfile.TemporaryDirectory() as folder:
         home, log = pathlib.Path(folder), pathlib.Path(folder) / "log"
-        command, key = prepare(home, server.sockets[0].getsockname()[1])
+        command, key = prepare(home, ports)
         with open(log, "wb") as stderr:
             node = subprocess.Popen(command, stderr=stderr, env=os.environ | {"SOAK_KEY": "sk-upstream-" + MARK})
         try:

@@ -189,7 +189,7 @@ fn output(vectors: &[Vec<f32>]) -> Result<(String, Tensor), BackendError> {
 
 /// The request is at fault.
 fn refused(why: &dyn std::fmt::Display) -> BackendError {
-    BackendError::Refused { status: 400, message: why.to_string() }
+    BackendError::Unfit { message: why.to_string() }
 }
 
 /// An [`Embedder`] that answers.
