@@ -5,34 +5,28 @@
 UPSTREAM names the server behind it.
 """
 
-import hashlib
-import json
 import os
 import sys
 
 import aiohttp
+import receipts
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 UPSTREAM = os.environ.get("UPSTREAM", "http://127.0.0.1:9001/v1")
-KEY = Ed25519PrivateKey.generate()
+NOTARY = web.AppKey("notary", receipts.Notary)
 SESSION = web.AppKey("session", aiohttp.ClientSession)
-
-
-def commitment(text: str) -> bytes:
-    return hashlib.sha256(os.urandom(32) + text.encode()).digest()
 
 
 async def chat(request: web.Request) -> web.Response:
     body = await request.json()
-    asked = commitment(json.dumps(body, sort_keys=True))
     async with request.app[SESSION].post(UPSTREAM + "/chat/completions", json=body) as upstream:
         answer = await upstream.json()
-    answered = commitment(json.dumps(answer["choices"][0]["message"], sort_keys=True))
-    claim = hashlib.sha256(asked + answered).digest()
-    statement = json.dumps({"claim": claim.hex(), "inputs": asked.hex(), "outputs": answered.hex()}).encode()
-    answer["receipt"] = {"id": claim.hex(), "word": KEY.sign(claim).hex(), "signature": KEY.sign(statement).hex()}
-    return web.json_response(answer, headers={"x-receipt": claim.hex()})
+    answer, headers = receipts.answered(request.app[NOTARY], body, answer)
+    return web.json_response(answer, headers=headers)
+
+
+async def receipt(request: web.Request) -> web.Response:
+    return web.json_response(request.app[NOTARY].bundle(request.match_info["claim_id"]))
 
 
 async def session(app: web.Application):
@@ -43,7 +37,9 @@ async def session(app: web.Application):
 
 def make() -> web.Application:
     app = web.Application()
+    app[NOTARY] = receipts.Notary()
     app.router.add_post("/v1/chat/completions", chat)
+    app.router.add_get("/v1/receipts/{claim_id}", receipt)
     app.cleanup_ctx.append(session)
     return app
 

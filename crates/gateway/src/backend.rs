@@ -161,12 +161,18 @@ pub struct Embeddings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
-    /// The request cannot be answered as it is.
+    /// A provider does not answer the request as it is.
     #[error("the model's provider refused the request ({status}): {message}")]
     Refused {
         /// The provider's HTTP status, 4xx.
         status: u16,
         /// Its word, cut at 1 KiB.
+        message: String,
+    },
+    /// A model of one's own does not take the request as it is.
+    #[error("the model does not take this request: {message}")]
+    Unfit {
+        /// Why, cut at 1 KiB.
         message: String,
     },
     /// Too many requests for now.

@@ -153,7 +153,7 @@ pub fn write_event(out: &mut String, name: Option<&str>, data: &str) {
 /// `splitlines`, with which published clients read events). The ASCII ones among them are escaped in JSON anyway.
 fn one_line(value: &Value) -> String {
     const ENDS: [(char, &str); 3] = [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
-    let mut text = value.to_string();
+    let mut text = crate::json::text(value);
     for (end, escape) in ENDS {
         if text.contains(end) {
             text = text.replace(end, escape);

@@ -167,7 +167,7 @@ impl ApiError {
             Self::Backend(error) => match error {
                 // The requester's own fault; a provider's 401 or 402 is the node's.
                 BackendError::Refused { status: 400 | 404 | 413 | 415 | 422, .. } => StatusCode::BAD_REQUEST,
-                BackendError::Unsupported { .. } => StatusCode::BAD_REQUEST,
+                BackendError::Unsupported { .. } | BackendError::Unfit { .. } => StatusCode::BAD_REQUEST,
                 BackendError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 BackendError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
                 _ => StatusCode::BAD_GATEWAY,

@@ -22,6 +22,13 @@ impl dyn Host {
         self.random(&mut bytes)?;
         Ok(bytes)
     }
+
+    /// `N` times 32 secret random bytes in one call of the system.
+    pub fn draws<const N: usize>(&self) -> Result<[[u8; 32]; N], NoRandomness> {
+        let mut draws = [[0; 32]; N];
+        self.random(draws.as_flattened_mut())?;
+        Ok(draws)
+    }
 }
 
 /// The system's clock and randomness.

@@ -42,6 +42,12 @@ pub fn python(value: &Value) -> String {
     out
 }
 
+/// JSON without white space, members as they stand.
+pub fn text(value: &Value) -> String {
+    // A value holds nothing that JSON cannot say. (Its `Display` goes through a formatter, which takes longer.)
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 fn write(out: &mut String, value: &Value, style: Style) {
     match value {
         Value::Null => out.push_str("null"),
@@ -83,28 +89,42 @@ fn write_object(out: &mut String, members: &Map<String, Value>, style: Style) {
 }
 
 fn write_text(out: &mut String, text: &str, style: Style) {
+    let is_plain = |c: char| match c {
+        '"' | '\\' => false,
+        ' '..='~' => true,
+        _ => style == Style::Rfc8785 && c > '\u{1f}',
+    };
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            ' '..='~' => out.push(c),
-            // Writing to a String cannot fail, here and below.
-            '\0'..='\u{1f}' => _ = write!(out, "\\u{:04x}", u32::from(c)),
-            _ if style == Style::Rfc8785 => out.push(c),
-            _ => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
+    let mut rest = text;
+    while let Some(at) = rest.find(|c| !is_plain(c)) {
+        let (plain, tail) = rest.split_at(at);
+        out.push_str(plain);
+        let mut tail = tail.chars();
+        if let Some(c) = tail.next() {
+            write_escape(out, c);
+        }
+        rest = tail.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+fn write_escape(out: &mut String, c: char) {
+    match c {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '\u{8}' => out.push_str("\\b"),
+        '\u{c}' => out.push_str("\\f"),
+        _ => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
             }
         }
     }
-    out.push('"');
 }
 
 fn write_number(out: &mut String, number: &Number, style: Style) {

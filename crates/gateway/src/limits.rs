@@ -23,6 +23,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// How long a request's head may take, and how long a connection may idle between requests.
     pub head_time: Duration,
+    /// How long a client may take nothing of an answer that is ready for it.
+    pub write_time: Duration,
     /// The most connections; more wait to be accepted.
     pub connections: usize,
     /// The most answers at once.
@@ -48,7 +50,8 @@ impl Default for Limits {
             bundle: 32 << 20,
             body_time: Duration::from_secs(30),
             head_time: Duration::from_secs(75),
-            connections: 4096,
+            write_time: Duration::from_secs(60),
+            connections: 16_384,
             answers: 256,
             runs: 2,
             queue: 1024,

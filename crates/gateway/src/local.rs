@@ -304,6 +304,6 @@ fn begin<'a>(
 fn refusal(error: &DecoderError) -> BackendError {
     match error {
         DecoderError::Busy { .. } => BackendError::Busy { retry_after: None },
-        other => BackendError::Refused { status: 400, message: other.to_string() },
+        other => BackendError::Unfit { message: other.to_string() },
     }
 }

@@ -75,10 +75,10 @@ pub struct Notary {
 /// A request that will get a receipt.
 pub struct Ticket {
     request: Opening,
-    commitment: Digest,
     request_salt: Salt,
     chain_salt: Salt,
     response_salt: Salt,
+    drawn: [u8; 32],
     marks: Marks,
 }
 
@@ -87,6 +87,18 @@ struct Marks {
     request_id: RequestId,
     nonce: Nonce,
     capability: Capability,
+}
+
+impl Marks {
+    /// From random bytes, and the requester's nonce where it sent one.
+    fn new([id, own, capability]: [[u8; 32]; 3], nonce: Option<Nonce>) -> Self {
+        Self {
+            // Shorter than the others.
+            request_id: RequestId(std::array::from_fn(|at| id[at])),
+            nonce: nonce.unwrap_or(Nonce(own)),
+            capability: Capability(capability),
+        }
+    }
 }
 
 /// A receipt that was issued and filed.
@@ -103,7 +115,12 @@ pub struct Settled {
 impl Ticket {
     /// The salted commitment to the request.
     pub fn commitment(&self) -> Digest {
-        self.commitment
+        self.request.commitment()
+    }
+
+    /// Random bytes of the node's, for a seed that nobody else chose.
+    pub fn drawn(&self) -> [u8; 32] {
+        self.drawn
     }
 
     /// What will fetch the openings.
@@ -153,24 +170,11 @@ impl Notary {
 
     /// Commits to a request's canonical JSON. `nonce` is the requester's, where it sent one.
     pub fn ticket(&self, request: &str, nonce: Option<Nonce>) -> Result<Ticket, NotaryError> {
-        let request_salt = Salt(self.host.draw()?);
+        let [request_salt, chain_salt, response_salt, drawn, marks @ ..] = self.host.draws::<7>()?;
+        let [request_salt, chain_salt, response_salt] = [request_salt, chain_salt, response_salt].map(Salt);
         let request = stream::request(request, request_salt)?;
-        Ok(Ticket {
-            commitment: request.commitment(),
-            request,
-            request_salt,
-            chain_salt: Salt(self.host.draw()?),
-            response_salt: Salt(self.host.draw()?),
-            marks: self.marks(nonce)?,
-        })
-    }
-
-    fn marks(&self, nonce: Option<Nonce>) -> Result<Marks, NotaryError> {
-        Ok(Marks {
-            request_id: RequestId(self.host.draw()?),
-            nonce: nonce.map_or_else(|| self.host.draw().map(Nonce), Ok)?,
-            capability: Capability(self.host.draw()?),
-        })
+        let marks = Marks::new(marks, nonce);
+        Ok(Ticket { request, request_salt, chain_salt, response_salt, drawn, marks })
     }
 
     /// Issues the receipt for an answer whose text is `response`, and keeps it. Gives the claim's id.
@@ -197,7 +201,7 @@ impl Notary {
         nonce: Option<Nonce>,
         replay: Replay,
     ) -> Result<Settled, NotaryError> {
-        let marks = self.marks(nonce)?;
+        let marks = Marks::new(self.host.draws()?, nonce);
         let id = self.file(&marks, Model::Id(model), (Vec::new(), Vec::new(), replay), None)?;
         Ok(Settled { id, capability: marks.capability, request_id: marks.request_id })
     }
@@ -250,7 +254,7 @@ impl Notary {
             request_salt: ticket.request_salt,
             salt: ticket.chain_salt,
         };
-        let signer = stream::Signer::new(ticket.commitment, &ticket.chain_salt, SessionKey(session));
+        let signer = stream::Signer::new(ticket.commitment(), &ticket.chain_salt, SessionKey(session));
         Ok((signer, preamble))
     }
 

@@ -9,9 +9,9 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use hallmark_receipt::Nonce;
+use hallmark_receipt::{Digest, Nonce, RequestId};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
 use crate::dialect::Kind;
@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::limits::Limits;
 use crate::server::State;
 use crate::site::Site;
+use crate::store::Capability;
 
 mod answer;
 mod embeddings;
@@ -91,6 +92,21 @@ pub(crate) fn respond(status: StatusCode, json: String) -> Response {
     response
 }
 
+/// The headers that name an answer's request and receipt (where it is issued already), and open it.
+fn receipt_headers(capability: &Capability, request_id: RequestId, receipt: Option<&Digest>) -> HeaderMap {
+    let texts = [
+        (CAPABILITY, Some(capability.to_text())),
+        (REQUEST_ID, Some(request_id.to_string())),
+        (RECEIPT, receipt.map(Digest::to_string)),
+    ];
+    let header = |(name, text): (HeaderName, Option<String>)| {
+        let mut value = HeaderValue::try_from(text?).ok()?;
+        value.set_sensitive(name == CAPABILITY);
+        Some((name, value))
+    };
+    texts.into_iter().filter_map(header).collect()
+}
+
 /// A refusal, in the form that `write` gives it.
 pub(crate) fn refusal(error: &ApiError, write: fn(&ApiError) -> Value) -> Response {
     let mut response = respond(error.status(), write(error).to_string());
@@ -128,7 +144,7 @@ fn syntax(error: &serde_json::Error) -> ApiError {
 }
 
 /// The requester's nonce, where it sent one.
-fn nonce(headers: &http::HeaderMap) -> Result<Option<Nonce>, ApiError> {
+fn nonce(headers: &HeaderMap) -> Result<Option<Nonce>, ApiError> {
     let Some(text) = header(headers, &NONCE) else { return Ok(None) };
     let wrong =
         |_| ApiError::invalid(NONCE.as_str(), "the header x-hallmark-nonce takes 64 hexadecimal digits");
@@ -136,6 +152,6 @@ fn nonce(headers: &http::HeaderMap) -> Result<Option<Nonce>, ApiError> {
 }
 
 /// A header's text, if it has one.
-pub(crate) fn header<'a>(headers: &'a http::HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -33,6 +33,8 @@ use crate::site::Site;
 use crate::store::{Again, Memory, ReceiptStore};
 use crate::tee::TeeKey;
 
+mod stall;
+
 /// Why a gateway cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -143,7 +145,7 @@ impl Builder {
                 if !names_fit(&card) {
                     return Err(BuildError::Name { name });
                 }
-                if catalog.insert(name.clone(), (card, backend.clone())).is_some() {
+                if catalog.insert(name.clone(), (Arc::new(card), backend.clone())).is_some() {
                     return Err(BuildError::Twice { name });
                 }
             }
@@ -192,7 +194,7 @@ fn names_fit(card: &ModelCard) -> bool {
 
 /// What every route works on.
 pub(crate) struct State {
-    pub catalog: BTreeMap<String, (ModelCard, Arc<dyn Backend>)>,
+    pub catalog: BTreeMap<String, (Arc<ModelCard>, Arc<dyn Backend>)>,
     pub notary: Arc<Notary>,
     pub door: Door,
     /// ONNX models, by name; no name is in both.
@@ -212,7 +214,7 @@ pub(crate) struct State {
 
 impl State {
     /// The model of this name and what answers for it.
-    pub fn model(&self, name: &str) -> Result<&(ModelCard, Arc<dyn Backend>), ApiError> {
+    pub fn model(&self, name: &str) -> Result<&(Arc<ModelCard>, Arc<dyn Backend>), ApiError> {
         self.catalog.get(name).ok_or_else(|| match self.graphs.get(name) {
             Some(_) => ApiError::OtherRoute { takes: "tensors", route: "/v1/infer" },
             None => ApiError::no_model(name),
@@ -320,7 +322,8 @@ pub(crate) async fn serve(
         };
         // Events are small and must not wait for one another.
         let _ = stream.set_nodelay(true);
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = stall::Unstalled::new(TokioIo::new(stream), limits.write_time);
+        let connection = builder.serve_connection(connection, service.clone());
         let connection = graceful.watch(connection);
         let tally = tally.clone();
         tally(true);

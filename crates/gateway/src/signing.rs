@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use hallmark_receipt::{Alg, PublicKey, SignError, Signer};
+use hallmark_receipt::{Alg, KeyId, PublicKey, SignError, Signer};
 
 /// A signing key that threads share.
 pub type Key = Arc<dyn Signer + Send + Sync>;
@@ -12,11 +12,12 @@ pub type Key = Arc<dyn Signer + Send + Sync>;
 pub struct NativeKey {
     pair: Ed25519KeyPair,
     public: PublicKey,
+    id: KeyId,
 }
 
 impl std::fmt::Debug for NativeKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "NativeKey({})", self.public.id())
+        write!(f, "NativeKey({})", self.id)
     }
 }
 
@@ -27,13 +28,17 @@ impl NativeKey {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| refused())?;
         let public =
             PublicKey::from_bytes(Alg::Ed25519, pair.public_key().as_ref()).map_err(|_| refused())?;
-        Ok(Self { pair, public })
+        Ok(Self { pair, public, id: public.id() })
     }
 }
 
 impl Signer for NativeKey {
     fn public_key(&self) -> PublicKey {
         self.public
+    }
+
+    fn key_id(&self) -> KeyId {
+        self.id
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {

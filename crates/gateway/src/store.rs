@@ -103,10 +103,10 @@ struct Inner {
 }
 
 impl Inner {
-    fn remove_oldest(&mut self) {
-        if let Some(filed) = self.order.pop_front().and_then(|oldest| self.filed.remove(&oldest)) {
-            self.bytes = self.bytes.saturating_sub(size(&filed.bundle));
-        }
+    fn remove_oldest(&mut self) -> Option<Filed> {
+        let filed = self.order.pop_front().and_then(|oldest| self.filed.remove(&oldest))?;
+        self.bytes = self.bytes.saturating_sub(size(&filed.bundle));
+        Some(filed)
     }
 }
 
@@ -130,18 +130,21 @@ fn size(bundle: &Bundle) -> usize {
 
 impl ReceiptStore for Memory {
     fn put(&self, id: Digest, filed: Filed) -> Result<(), StoreError> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let more = size(&filed.bundle);
+        // Freed only when the lock is, which every answer takes.
+        let mut gone = Vec::new();
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let full =
             |inner: &Inner| inner.order.len() >= self.limit || inner.bytes.saturating_add(more) > self.bytes;
         while full(&inner) && !inner.order.is_empty() {
-            inner.remove_oldest();
+            gone.extend(inner.remove_oldest());
         }
         // A claim's id holds random bytes: it is never filed twice.
         if inner.filed.insert(id, filed).is_none() {
             inner.order.push_back(id);
             inner.bytes = inner.bytes.saturating_add(more);
         }
+        drop(inner);
         Ok(())
     }
 

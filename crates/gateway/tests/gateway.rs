@@ -166,13 +166,24 @@ async fn an_answer_that_comes_at_once_is_signed_where_that_is_asked_for() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_has_no_seal() {
-    let (url, _) = upstream(|_| sse_response(&chunks()[..2])).await;
-    let server = over("openai", &url).await;
-    let got = post(format!("{}/v1/chat/completions", server.url), &request(true)).await;
-    let (events, end) = read(got.text(), &request(true));
-    assert!(events.last().unwrap().contains("cut off"), "{events:?}");
-    assert_eq!(end, Err(StreamError::Cut { events: 4 }));
-    server.stop().await;
+    let call = json!({"choices": [{"delta": {"tool_calls": [{"index": 1_000_000_000, "function": {}}]}}]});
+    for (next, told) in [
+        (None, "cut off"),
+        (Some("{\"choices\": [".to_owned()), "not JSON"),
+        (Some(call.to_string()), "too large"),
+    ] {
+        let (url, _) = upstream(move |_| {
+            let said = chunks().into_iter().take(2).chain(next.clone());
+            sse_response(&said.collect::<Vec<_>>())
+        })
+        .await;
+        let server = over("openai", &url).await;
+        let got = post(format!("{}/v1/chat/completions", server.url), &request(true)).await;
+        let (events, end) = read(got.text(), &request(true));
+        assert!(events.last().unwrap().contains(told), "{events:?}");
+        assert_eq!(end, Err(StreamError::Cut { events: 4 }));
+        server.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -262,6 +273,17 @@ fn endless(_: &common::Asked) -> axum::response::Response {
     axum::response::Response::new(axum::body::Body::from_stream(body))
 }
 
+/// Whether the node's counts say so within three seconds.
+async fn says(server: &common::Server, text: &str) -> bool {
+    for _ in 0..300 {
+        if get(format!("{}/metrics", server.url), &[]).await.text().contains(text) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
 #[tokio::test]
 async fn turns_are_bounded_and_given_back_when_the_client_leaves() {
     let (url, _) = upstream(endless).await;
@@ -281,21 +303,11 @@ async fn turns_are_bounded_and_given_back_when_the_client_leaves() {
     assert_eq!(refused.json()["error"]["code"], "overloaded");
     // The client leaves; the provider's stream is dropped with it, and the turn is free.
     drop(first);
-    let page = format!("{}/metrics", server.url);
-    let says = async |text: &str| {
-        for _ in 0..300 {
-            if get(page.clone(), &[]).await.text().contains(text) {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        false
-    };
-    assert!(says("answers_running 0\n").await && says("broken_total 1\n").await);
+    assert!(says(&server, "answers_running 0\n").await && says(&server, "broken_total 1\n").await);
     // The same while the whole answer is waited for.
     let waiting = tokio::time::timeout(Duration::from_millis(100), ask(false)).await;
     assert!(waiting.is_err());
-    assert!(says("answers_running 0\n").await && says("broken_total 2\n").await);
+    assert!(says(&server, "answers_running 0\n").await && says(&server, "broken_total 2\n").await);
     server.stop().await;
 }
 
@@ -366,6 +378,26 @@ async fn slow_and_silent_clients_are_let_go() {
         let got = String::from_utf8(got).unwrap();
         assert!(got.is_empty() || got.starts_with("HTTP/1.1 408"), "{text}: {got}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_loses_its_turn() {
+    use tokio::io::AsyncWriteExt as _;
+    let piece = format!("data: {}\n\n", chunks()[0]).repeat(1000);
+    let (url, _) = upstream(move |_| {
+        let pieces = futures_util::stream::repeat(Ok::<_, std::convert::Infallible>(piece.clone()));
+        axum::response::Response::new(axum::body::Body::from_stream(pieces))
+    })
+    .await;
+    let limits = Limits { write_time: Duration::from_millis(100), ..Limits::default() };
+    let backend = provider("openai", &url, Patience::default());
+    let server = serve(builder().backend(backend).limits(limits).build().unwrap()).await;
+    let body = request(true).to_string();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length:";
+    let mut stream = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    assert!(says(&server, "broken_total 1\n").await);
     server.stop().await;
 }
 

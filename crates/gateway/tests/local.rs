@@ -272,6 +272,11 @@ async fn answers_side_by_side_are_those_alone_and_bad_requests_are_refused() {
         with(ask("x"), "max_tokens", 4_000.into()),
         with(ask("x"), "messages", image),
         with(
+            with(ask("x"), "tool_choice", "required".into()),
+            "tools",
+            json!([{"type": "function", "function": {"name": "f", "parameters": {"$ref": "#/nowhere"}}}]),
+        ),
+        with(
             ask("x"),
             "response_format",
             json!({"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": 7}}}),
@@ -279,10 +284,7 @@ async fn answers_side_by_side_are_those_alone_and_bad_requests_are_refused() {
     ] {
         let refused = node.answer(&body, None).await.err();
         assert!(
-            matches!(
-                refused,
-                Some(BackendError::Refused { status: 400, .. } | BackendError::Unsupported { .. })
-            ),
+            matches!(refused, Some(BackendError::Unfit { .. } | BackendError::Unsupported { .. })),
             "{refused:?}"
         );
     }

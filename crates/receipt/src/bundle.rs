@@ -4,7 +4,7 @@ use crate::Digest;
 use crate::commit::{MAX_TENSORS, Opening};
 use crate::dsse::{Envelope, PayloadType};
 use crate::evidence::{Evidence, EvidenceKind};
-use crate::json::{Object, Value, object};
+use crate::json::{Object, Value, canonical_object, object};
 use crate::wire::{Fields, FormatError, to_base64};
 
 /// `format` of a bundle.
@@ -130,7 +130,7 @@ impl Bundle {
 
 /// A model's id: the SHA-256 of its manifest's canonical form.
 pub fn model_id(manifest: &Object) -> Digest {
-    Digest::of(&[Value::Object(manifest.clone()).canonical().as_bytes()])
+    Digest::of(&[canonical_object(manifest).as_bytes()])
 }
 
 fn envelopes(

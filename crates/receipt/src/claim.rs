@@ -3,11 +3,12 @@
 use std::fmt;
 
 use crate::Digest;
+use crate::canonical::Members;
 use crate::domain::CLAIM;
-use crate::json::{Object, Value, object};
+use crate::json::{Object, Value, canonical_object, write_text};
 use crate::keys::KeyId;
 use crate::merkle::{self, Proof};
-use crate::wire::{Fields, FormatError, as_digest, to_hex};
+use crate::wire::{Fields, FormatError, as_digest, to_hex, verify_length};
 
 /// The most bytes of a network's, provider's or model's name.
 pub const MAX_NAME: usize = 128;
@@ -139,7 +140,7 @@ impl Claim {
             [&[4], model.as_slice()].concat(),
             [&[5], self.inputs.as_bytes().as_slice()].concat(),
             [&[6], self.outputs.as_bytes().as_slice()].concat(),
-            [&[7], Value::Object(self.parameters.clone()).canonical().as_bytes()].concat(),
+            [&[7], canonical_object(&self.parameters).as_bytes()].concat(),
             [&[8], parents.as_slice()].concat(),
         ]
     }
@@ -153,28 +154,45 @@ impl Claim {
 
     /// Whether the claim is within the format's bounds.
     pub fn check(&self) -> Result<(), FormatError> {
-        Self::from_fields(Fields::new(self.to_value(), "claim")?).map(|_| ())
+        verify_name(&self.network, "claim.network")?;
+        if let Model::Claimed { provider, name } = &self.model {
+            verify_name(provider, "claim.model.provider")?;
+            verify_name(name, "claim.model.name")?;
+        }
+        if self.parents.len() > MAX_PARENTS {
+            let (path, limit, got) = ("claim.parents".to_owned(), MAX_PARENTS, self.parents.len());
+            return Err(FormatError::TooLong { path, limit, got });
+        }
+        if self.parameters.is_empty() {
+            return Ok(());
+        }
+        let text = canonical_object(&self.parameters);
+        let path = || "claim.parameters".to_owned();
+        if text.len() > MAX_PARAMETERS {
+            return Err(FormatError::TooLong { path: path(), limit: MAX_PARAMETERS, got: text.len() });
+        }
+        // A statement holds a predicate, which holds a claim, which holds them.
+        let parsed = Value::parse_within(text.as_bytes(), MAX_PARAMETERS, 3);
+        parsed.map(drop).map_err(|source| FormatError::Json { path: path(), source })
     }
 
-    pub(crate) fn to_value(&self) -> Value {
-        let model = match &self.model {
-            Model::Id(id) => object([("id", id.to_string().into())]),
+    /// The members in their canonical order.
+    pub(crate) fn write(&self, claim: &mut Members<'_>) {
+        claim.hex("inputs", self.inputs.as_bytes());
+        claim.object("model", |model| match &self.model {
+            Model::Id(id) => model.hex("id", id.as_bytes()),
             Model::Claimed { provider, name } => {
-                object([("name", name.as_str().into()), ("provider", provider.as_str().into())])
+                model.text("name", name);
+                model.text("provider", provider);
             }
-        };
-        let parents = self.parents.iter().map(|id| id.to_string().into()).collect();
-        Value::Object(object([
-            ("inputs", self.inputs.to_string().into()),
-            ("model", Value::Object(model)),
-            ("network", self.network.as_str().into()),
-            ("node", self.node.to_string().into()),
-            ("nonce", self.nonce.to_string().into()),
-            ("outputs", self.outputs.to_string().into()),
-            ("parameters", Value::Object(self.parameters.clone())),
-            ("parents", Value::Array(parents)),
-            ("request_id", self.request_id.to_string().into()),
-        ]))
+        });
+        claim.text("network", &self.network);
+        claim.hex("node", self.node.0.as_bytes());
+        claim.hex("nonce", &self.nonce.0);
+        claim.hex("outputs", self.outputs.as_bytes());
+        claim.members("parameters", &self.parameters);
+        claim.list("parents", &self.parents, |out, id| write_text(out, &id.to_string()));
+        claim.hex("request_id", &self.request_id.0);
     }
 
     pub(crate) fn from_fields(mut fields: Fields) -> Result<Self, FormatError> {
@@ -192,7 +210,7 @@ impl Claim {
         let inputs = fields.digest("inputs")?;
         let outputs = fields.digest("outputs")?;
         let parameters = fields.object("parameters")?;
-        let got = Value::Object(parameters.clone()).canonical().len();
+        let got = canonical_object(&parameters).len();
         if got > MAX_PARAMETERS {
             return Err(FormatError::TooLong { path: fields.path("parameters"), limit: MAX_PARAMETERS, got });
         }
@@ -209,18 +227,27 @@ impl Claim {
 /// A name that is safe to show: no control characters.
 pub(crate) fn name(fields: &mut Fields, member: &str) -> Result<String, FormatError> {
     let text = fields.text(member, MAX_NAME)?;
+    verify_name(&text, &fields.path(member))?;
+    Ok(text)
+}
+
+/// Whether `text` is such a name.
+pub(crate) fn verify_name(text: &str, path: &str) -> Result<(), FormatError> {
+    verify_length(text, path, MAX_NAME)?;
     if text.chars().any(char::is_control) {
         return Err(FormatError::Value {
-            path: fields.path(member),
+            path: path.to_owned(),
             expected: "text without control characters",
         });
     }
-    Ok(text)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canonical;
+    use crate::json::object;
 
     fn claim() -> Claim {
         Claim {
@@ -240,7 +267,9 @@ mod tests {
     fn claims_round_trip() {
         let named = Claim { model: Model::Claimed { provider: "p".into(), name: "n".into() }, ..claim() };
         for claim in [claim(), named] {
-            let back = Claim::from_fields(Fields::new(claim.to_value(), "claim").unwrap());
+            let mut text = String::new();
+            canonical::object(&mut text, |members| claim.write(members));
+            let back = Claim::from_fields(Fields::signed(text.as_bytes(), "claim", 4096).unwrap());
             assert_eq!(back, Ok(claim));
         }
     }

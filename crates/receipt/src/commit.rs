@@ -35,6 +35,8 @@ pub struct Opening {
     name: String,
     tensor: Tensor,
     salt: Salt,
+    /// Follows from the others.
+    commitment: Digest,
 }
 
 /// Why a tensor cannot be committed to.
@@ -91,7 +93,12 @@ impl Opening {
             return Err(OpeningError::Data { got });
         }
         tensor.canonicalize_nan();
-        Ok(Self { name, tensor, salt })
+        Ok(Self::commit(name, tensor, salt))
+    }
+
+    fn commit(name: String, tensor: Tensor, salt: Salt) -> Self {
+        let commitment = TENSOR.hash(&[&salt.0, &encode(&name, &tensor)]);
+        Self { name, tensor, salt, commitment }
     }
 
     /// The tensor's name.
@@ -106,7 +113,7 @@ impl Opening {
 
     /// The commitment: `H(TENSOR, salt || encoding)`.
     pub fn commitment(&self) -> Digest {
-        TENSOR.hash(&[&self.salt.0, &encode(&self.name, &self.tensor)])
+        self.commitment
     }
 
     pub(crate) fn to_value(&self) -> Value {
@@ -143,7 +150,7 @@ impl Opening {
         let data = decode_data(dtype, count, &bytes).map_err(wrong)?;
         let tensor = Tensor::new(shape, data).map_err(|_| wrong("as many elements as the shape has"))?;
         fields.finish()?;
-        Ok(Self { name, tensor, salt })
+        Ok(Self::commit(name, tensor, salt))
     }
 }
 
@@ -155,7 +162,8 @@ pub fn commitment(domain: Domain, openings: &[Opening]) -> Digest {
 
 /// The canonical encoding of a named tensor.
 pub fn encode(name: &str, tensor: &Tensor) -> Vec<u8> {
-    let mut out = Vec::new();
+    // Name and data, and room for what says how long they are.
+    let mut out = Vec::with_capacity(name.len().saturating_add(data_len(tensor.data())).saturating_add(64));
     out.extend_from_slice(&len32(name.len()));
     out.extend_from_slice(name.as_bytes());
     out.push(code(tensor.dtype()));
@@ -208,7 +216,7 @@ pub fn data_bytes(data: &Data) -> Vec<u8> {
         Data::U32(v) => le!(v),
         Data::U64(v) => le!(v),
         Data::Bool(v) => v.iter().map(|x| u8::from(*x)).collect(),
-        Data::Str(v) => v.iter().flat_map(|x| len32(x.len()).into_iter().chain(x.bytes())).collect(),
+        Data::Str(v) => v.iter().flat_map(|x| [&len32(x.len()), x.as_bytes()].concat()).collect(),
     }
 }
 

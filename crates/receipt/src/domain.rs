@@ -2,6 +2,7 @@
 //! file's bytes starts with one of them, so that bytes made for one purpose never hash to the digest of another.
 
 use crate::Digest;
+use crate::digest::Hasher;
 
 /// The purpose of a hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -58,9 +59,11 @@ impl Domain {
 
     /// SHA-256 of the domain's text, a zero byte, and the concatenation of `parts`.
     pub fn hash(self, parts: &[&[u8]]) -> Digest {
-        let mut all: Vec<&[u8]> = vec![self.0.as_bytes(), &[0]];
-        all.extend_from_slice(parts);
-        Digest::of(&all)
+        let mut hasher = Hasher::default();
+        hasher.update(self.0.as_bytes());
+        hasher.update(&[0]);
+        parts.iter().for_each(|part| hasher.update(part));
+        hasher.finish()
     }
 }
 

@@ -75,9 +75,9 @@ pub struct Envelope {
 impl Envelope {
     /// Signs `payload`.
     pub fn sign(payload_type: PayloadType, payload: Vec<u8>, signer: &dyn Signer) -> Result<Self, SignError> {
-        let key = signer.public_key();
         let signature = signer.sign(&payload_type.encode(&payload))?;
-        Ok(Self { payload_type, payload, alg: key.alg(), key_id: key.id(), signature })
+        let (alg, key_id) = (signer.public_key().alg(), signer.key_id());
+        Ok(Self { payload_type, payload, alg, key_id, signature })
     }
 
     /// Checks that `key` signed the document, and that the envelope says so.

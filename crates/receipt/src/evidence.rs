@@ -3,6 +3,7 @@
 //! To add a kind, add one variant to [`Evidence`] and [`EvidenceKind`], and one row to their `match`es.
 
 use crate::Digest;
+use crate::canonical::{self, Members};
 use crate::domain::EVIDENCE;
 use crate::dsse::PayloadType;
 use crate::json::{Value, object};
@@ -65,9 +66,9 @@ pub enum Evidence {
 impl Evidence {
     /// Signs a claim's id.
     pub fn sign(claim_id: Digest, signer: &dyn Signer) -> Result<Self, SignError> {
-        let key = signer.public_key();
         let signature = signer.sign(&PayloadType::ClaimId.encode(claim_id.as_bytes()))?;
-        Ok(Self::Signature { claim_id, alg: key.alg(), key_id: key.id(), signature })
+        let (alg, key_id) = (signer.public_key().alg(), signer.key_id());
+        Ok(Self::Signature { claim_id, alg, key_id, signature })
     }
 
     /// The kind.
@@ -87,7 +88,9 @@ impl Evidence {
 
     /// The digest that a receipt signs: `H(EVIDENCE, canonical JSON)`.
     pub fn digest(&self) -> Digest {
-        EVIDENCE.hash(&[self.to_value().canonical().as_bytes()])
+        let mut out = String::with_capacity(384);
+        canonical::object(&mut out, |members| self.write(members));
+        EVIDENCE.hash(&[out.as_bytes()])
     }
 
     /// For a signature: whether `key` made it. `None` for other kinds.
@@ -97,6 +100,24 @@ impl Evidence {
             return Some(Err(SignatureError::KeyId { expected: key.id(), got: *key_id }));
         }
         Some(key.verify(*alg, &PayloadType::ClaimId.encode(claim_id.as_bytes()), signature))
+    }
+
+    /// The members in their canonical order.
+    fn write(&self, members: &mut Members<'_>) {
+        match self {
+            Self::Signature { claim_id, alg, key_id, signature } => {
+                members.text("alg", alg.name());
+                members.hex("claim_id", claim_id.as_bytes());
+                members.hex("keyid", key_id.0.as_bytes());
+                members.text("kind", self.kind().name());
+                members.base64("sig", signature);
+            }
+            Self::Replay { claim_id, numeric } => {
+                members.hex("claim_id", claim_id.as_bytes());
+                members.text("kind", self.kind().name());
+                members.plain("numeric", numeric);
+            }
+        }
     }
 
     pub(crate) fn to_value(&self) -> Value {

@@ -198,9 +198,9 @@ impl<S: Signer> Issuer<S> {
             graph: work.graph.is_some(),
             price: work.price,
         };
-        let payload = receipt.to_payload();
         // What the format would refuse is not signed.
-        Receipt::parse(&payload)?;
+        receipt.check()?;
+        let payload = receipt.to_payload();
         let mut publications = work.publications;
         publications.sort_by_key(|envelope| envelope.key_id);
         Ok(Bundle {

@@ -107,13 +107,18 @@ pub enum JsonError {
 impl Value {
     /// Parses one document of at most `limit` bytes.
     pub fn parse(bytes: &[u8], limit: usize) -> Result<Self, JsonError> {
+        Self::parse_within(bytes, limit, 0)
+    }
+
+    /// Parses a document as if it stood `depth` levels deep in another.
+    pub(crate) fn parse_within(bytes: &[u8], limit: usize, depth: usize) -> Result<Self, JsonError> {
         if bytes.len() > limit {
             return Err(JsonError::TooLong { limit, got: bytes.len() });
         }
         let text =
             std::str::from_utf8(bytes).map_err(|error| JsonError::NotUtf8 { at: error.valid_up_to() })?;
         let mut parser = Parser { text, at: 0, values: 0 };
-        let value = parser.value(0)?;
+        let value = parser.value(depth)?;
         parser.space();
         if parser.at < text.len() {
             return Err(JsonError::Unexpected { at: parser.at, expected: "the end" });
@@ -163,6 +168,13 @@ impl From<String> for Value {
     fn from(text: String) -> Self {
         Self::Str(text)
     }
+}
+
+/// The canonical form of an object of these members.
+pub(crate) fn canonical_object(members: &Object) -> String {
+    let mut out = String::new();
+    write_object(&mut out, members, None);
+    out
 }
 
 /// An object of these members.
@@ -389,20 +401,23 @@ fn write(out: &mut String, value: &Value, indent: Option<usize>) {
             }
             close(out, ']', items.is_empty(), if flat { None } else { indent });
         }
-        Value::Object(members) => {
-            let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
-            // RFC 8785 orders names by UTF-16 code units, which is not the order of UTF-8 beyond U+FFFF.
-            sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-            out.push('{');
-            for (index, (name, value)) in sorted.into_iter().enumerate() {
-                separate(out, index, inner, indent.is_some());
-                write_text(out, name);
-                out.push_str(if indent.is_some() { ": " } else { ":" });
-                write(out, value, inner);
-            }
-            close(out, '}', members.is_empty(), indent);
-        }
+        Value::Object(members) => write_object(out, members, indent),
     }
+}
+
+fn write_object(out: &mut String, members: &Object, indent: Option<usize>) {
+    let inner = indent.map(|n| n.saturating_add(1));
+    let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
+    // RFC 8785 orders names by UTF-16 code units, which is not the order of UTF-8 beyond U+FFFF.
+    sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+    out.push('{');
+    for (index, (name, value)) in sorted.into_iter().enumerate() {
+        separate(out, index, inner, indent.is_some());
+        write_text(out, name);
+        out.push_str(if indent.is_some() { ": " } else { ":" });
+        write(out, value, inner);
+    }
+    close(out, '}', members.is_empty(), indent);
 }
 
 fn separate(out: &mut String, index: usize, inner: Option<usize>, spaced: bool) {
@@ -430,23 +445,29 @@ fn line(out: &mut String, depth: usize) {
     }
 }
 
-fn write_text(out: &mut String, text: &str) {
+pub(crate) fn write_text(out: &mut String, text: &str) {
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\0'..='\u{1f}' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            _ => out.push(c),
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    let mut rest = text;
+    // What needs an escape is ASCII, so both cuts are boundaries of characters.
+    while let Some(at) = rest.bytes().position(|byte| is_special(&byte)) {
+        let (plain, tail) = rest.split_at(at);
+        out.push_str(plain);
+        let mut tail = tail.chars();
+        match tail.next() {
+            Some('"') => out.push_str("\\\""),
+            Some('\\') => out.push_str("\\\\"),
+            Some('\u{8}') => out.push_str("\\b"),
+            Some('\u{c}') => out.push_str("\\f"),
+            Some('\n') => out.push_str("\\n"),
+            Some('\r') => out.push_str("\\r"),
+            Some('\t') => out.push_str("\\t"),
+            // Writing to a String cannot fail.
+            other => _ = write!(out, "\\u{:04x}", other.map_or(0, u32::from)),
         }
+        rest = tail.as_str();
     }
+    out.push_str(rest);
     out.push('"');
 }
 

@@ -244,6 +244,10 @@ impl FromStr for PublicKey {
 pub trait Signer {
     /// The public half.
     fn public_key(&self) -> PublicKey;
+    /// Its id; for a signer that keeps it at hand.
+    fn key_id(&self) -> KeyId {
+        self.public_key().id()
+    }
     /// The signature over `message`: 64 bytes, in the algorithm's one form.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
 }
@@ -251,6 +255,10 @@ pub trait Signer {
 impl<S: Signer + ?Sized> Signer for &S {
     fn public_key(&self) -> PublicKey {
         (**self).public_key()
+    }
+
+    fn key_id(&self) -> KeyId {
+        (**self).key_id()
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
@@ -261,6 +269,10 @@ impl<S: Signer + ?Sized> Signer for &S {
 impl<S: Signer + ?Sized> Signer for std::sync::Arc<S> {
     fn public_key(&self) -> PublicKey {
         (**self).public_key()
+    }
+
+    fn key_id(&self) -> KeyId {
+        (**self).key_id()
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {

@@ -55,6 +55,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod bundle;
+mod canonical;
 pub mod certificate;
 pub mod claim;
 pub mod commit;

@@ -1,11 +1,12 @@
 //! Receipts: in-toto statements about a claim (`receipt.md` §10).
 
 use crate::Digest;
-use crate::claim::Claim;
+use crate::canonical::{self, Members};
+use crate::claim::{Claim, MAX_NAME, verify_name};
 use crate::evidence::{EvidenceKind, kind_field};
-use crate::json::{Value, object};
+use crate::json::Value;
 use crate::keys::KeyId;
-use crate::wire::{Fields, FormatError};
+use crate::wire::{Fields, FormatError, verify_length};
 
 /// `_type` of every in-toto statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -14,6 +15,9 @@ pub const RECEIPT_TYPE: &str = "https://hallmark.network/receipt/v1";
 /// The name of the subject's digest: a salted commitment, not the hash of a file.
 pub const SUBJECT_DIGEST: &str = "hallmarkOutputs";
 
+/// The most digits of an amount: 2^256 has 78.
+const MAX_DIGITS: usize = 78;
+
 /// What an answer costs: an amount in the smallest unit of an asset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Price {
@@ -21,6 +25,17 @@ pub struct Price {
     pub amount: String,
     /// The asset's name.
     pub asset: String,
+}
+
+impl Price {
+    fn check(&self, path: impl Fn(&str) -> String) -> Result<(), FormatError> {
+        let Self { amount, asset } = self;
+        verify_length(amount, &path("amount"), MAX_DIGITS)?;
+        if !amount.bytes().all(|b| b.is_ascii_digit()) || (amount.len() > 1 && amount.starts_with('0')) {
+            return Err(FormatError::Value { path: path("amount"), expected: "decimal digits" });
+        }
+        verify_name(asset, &path("asset"))
+    }
 }
 
 /// What a node signs about one answer.
@@ -47,37 +62,48 @@ pub struct Receipt {
 impl Receipt {
     /// The statement in canonical JSON: the payload of the envelope.
     pub fn to_payload(&self) -> Vec<u8> {
-        let evidence = self
-            .evidence
-            .iter()
-            .map(|(kind, digest)| {
-                Value::Object(object([("digest", digest.to_string().into()), ("kind", kind.name().into())]))
-            })
-            .collect();
-        // `issue` takes no time outside a certificate's validity, which is within 2^53.
-        let time = Value::int(self.time).unwrap_or(Value::Int(crate::json::MAX_INTEGER));
-        let mut predicate = object([
-            ("claim", self.claim.to_value()),
-            ("claim_id", self.claim_id.to_string().into()),
-            ("evidence", Value::Array(evidence)),
-            ("graph", Value::Bool(self.graph)),
-            ("signer", self.signer.to_string().into()),
-            ("time", time),
-        ]);
-        if let Some(price) = &self.price {
-            let price =
-                object([("amount", price.amount.as_str().into()), ("asset", price.asset.as_str().into())]);
-            predicate.insert("price".to_owned(), Value::Object(price));
+        let mut out = String::with_capacity(1536);
+        canonical::object(&mut out, |statement| {
+            statement.text("_type", STATEMENT_TYPE);
+            statement.object("predicate", |predicate| self.write(predicate));
+            statement.text("predicateType", RECEIPT_TYPE);
+            statement.list("subject", &[self.subject], |out, commitment| {
+                canonical::object(out, |subject| {
+                    subject.object("digest", |digest| digest.hex(SUBJECT_DIGEST, commitment.as_bytes()));
+                    subject.text("name", "outputs");
+                });
+            });
+        });
+        out.into_bytes()
+    }
+
+    fn write(&self, predicate: &mut Members<'_>) {
+        predicate.object("claim", |claim| self.claim.write(claim));
+        predicate.hex("claim_id", self.claim_id.as_bytes());
+        predicate.list("evidence", &self.evidence, |out, (kind, digest)| {
+            canonical::object(out, |item| {
+                item.hex("digest", digest.as_bytes());
+                item.text("kind", kind.name());
+            });
+        });
+        predicate.plain("graph", self.graph);
+        if let Some(Price { amount, asset }) = &self.price {
+            predicate.object("price", |price| {
+                price.text("amount", amount);
+                price.text("asset", asset);
+            });
         }
-        let digest = object([(SUBJECT_DIGEST, self.subject.to_string().into())]);
-        let subject = object([("digest", Value::Object(digest)), ("name", "outputs".into())]);
-        let statement = object([
-            ("_type", STATEMENT_TYPE.into()),
-            ("predicate", Value::Object(predicate)),
-            ("predicateType", RECEIPT_TYPE.into()),
-            ("subject", Value::Array(vec![Value::Object(subject)])),
-        ]);
-        Value::Object(statement).canonical().into_bytes()
+        predicate.hex("signer", self.signer.0.as_bytes());
+        predicate.plain("time", self.time);
+    }
+
+    /// Whether everything that a node puts into a receipt is within the format's bounds: what `parse` would refuse is not signed.
+    pub fn check(&self) -> Result<(), FormatError> {
+        self.claim.check()?;
+        if Value::int(self.time).is_none() {
+            return Err(FormatError::Value { path: "time".to_owned(), expected: "milliseconds below 2^53" });
+        }
+        self.price.as_ref().map_or(Ok(()), |price| price.check(|member| format!("price.{member}")))
     }
 
     /// Reads a statement. Only its form is checked: that its parts agree is the judge's to say.
@@ -132,11 +158,8 @@ fn evidence_list(predicate: &mut Fields) -> Result<Vec<(EvidenceKind, Digest)>, 
 }
 
 fn price(mut fields: Fields) -> Result<Price, FormatError> {
-    let amount = fields.text("amount", 78)?;
-    if !amount.bytes().all(|b| b.is_ascii_digit()) || (amount.len() > 1 && amount.starts_with('0')) {
-        return Err(FormatError::Value { path: fields.path("amount"), expected: "decimal digits" });
-    }
-    let asset = crate::claim::name(&mut fields, "asset")?;
+    let price = Price { amount: fields.text("amount", MAX_DIGITS)?, asset: fields.text("asset", MAX_NAME)? };
+    price.check(|member| fields.path(member))?;
     fields.finish()?;
-    Ok(Price { amount, asset })
+    Ok(price)
 }

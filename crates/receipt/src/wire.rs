@@ -207,15 +207,20 @@ pub fn as_object(value: Value, path: &str) -> Result<Object, FormatError> {
 /// `value` as a text of 1 to `limit` bytes.
 pub fn as_text(value: Value, path: &str, limit: usize) -> Result<String, FormatError> {
     match value {
-        Value::Str(text) if text.is_empty() => {
-            Err(FormatError::Value { path: path.to_owned(), expected: "text that is not empty" })
-        }
-        Value::Str(text) if text.len() > limit => {
-            Err(FormatError::TooLong { path: path.to_owned(), limit, got: text.len() })
-        }
-        Value::Str(text) => Ok(text),
+        Value::Str(text) => verify_length(&text, path, limit).map(|()| text),
         other => Err(FormatError::Kind { path: path.to_owned(), expected: "text", got: other.kind() }),
     }
+}
+
+/// Whether `text` has 1 to `limit` bytes.
+pub(crate) fn verify_length(text: &str, path: &str, limit: usize) -> Result<(), FormatError> {
+    if text.is_empty() {
+        return Err(FormatError::Value { path: path.to_owned(), expected: "text that is not empty" });
+    }
+    if text.len() > limit {
+        return Err(FormatError::TooLong { path: path.to_owned(), limit, got: text.len() });
+    }
+    Ok(())
 }
 
 /// `value` as a non-negative integer.
@@ -253,8 +258,18 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 /// Lower-case hexadecimal digits of bytes.
 pub fn to_hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().saturating_mul(2));
+    push_hex(&mut out, bytes);
+    out
+}
+
+/// Adds lower-case hexadecimal digits.
+pub(crate) fn push_hex(out: &mut String, bytes: &[u8]) {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    for byte in bytes {
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 15));
+    }
 }
 
 /// Standard padded base64 of bytes.

@@ -65,8 +65,20 @@ pub fn run(app: &App, args: &Chat) -> Result<Exit> {
 
 /// A runtime for one command.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("the system gives no threads")
+}
+
+/// Lets this process have as many open files as the system allows it: each connection takes one, and many systems start with 1,024.
+fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        // Without it there are fewer connections; nothing else changes.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
 }
 
 struct Session<'a> {

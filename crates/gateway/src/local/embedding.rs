@@ -202,7 +202,7 @@ fn tokenizer(model: &EncoderModel, files: &BTreeMap<String, Vec<u8>>) -> Result<
 
 /// The request is at fault.
 fn refused(why: &dyn std::fmt::Display) -> BackendError {
-    BackendError::Refused { status: 400, message: why.to_string() }
+    BackendError::Unfit { message: why.to_string() }
 }
 
 /// An [`Embedder`] that answers.

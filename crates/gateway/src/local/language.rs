@@ -237,7 +237,7 @@ impl Language {
 
 /// The request is at fault.
 fn refused(why: &dyn fmt::Display) -> BackendError {
-    BackendError::Refused { status: 400, message: why.to_string().chars().take(1024).collect() }
+    BackendError::Unfit { message: why.to_string().chars().take(1024).collect() }
 }
 
 /// What the `.gguf` carries, where no `tokenizer.json` lies beside it.

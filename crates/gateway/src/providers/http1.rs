@@ -98,7 +98,7 @@ impl Client {
 
     /// Posts; gives the answer once its head says that it is one.
     pub async fn post(&self, base_url: &str, outgoing: Outgoing) -> Result<Response, BackendError> {
-        let bytes = Bytes::from(outgoing.body.to_string());
+        let bytes = Bytes::from(crate::json::text(&outgoing.body));
         let url = format!("{base_url}{}", outgoing.path);
         self.budget.earn();
         let mut pause = self.patience.pause;

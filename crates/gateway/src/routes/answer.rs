@@ -9,18 +9,18 @@ use axum::extract::State as Shared;
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use hallmark_receipt::Digest;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, Request};
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::signed::Wanted;
-use super::{CAPABILITY, REQUEST_ID, nonce, read_body, refusal, streaming};
+use super::{nonce, read_body, receipt_headers, refusal, streaming};
 use crate::backend::{Answer, BackendError, ModelCard, Origin};
 use crate::chat::Completed;
 use crate::dialect::{Dialect, Head, Kind};
 use crate::error::ApiError;
 use crate::limits::Client;
-use crate::notary::{NotaryError, Ticket, response_text};
+use crate::notary::{Ticket, response_text};
 use crate::server::State;
 use crate::tee;
 
@@ -45,7 +45,7 @@ pub async fn answer(Shared(state): Shared<Arc<State>>, kind: Kind, request: Requ
 pub struct Work {
     pub state: Arc<State>,
     pub client: Arc<Client>,
-    pub card: ModelCard,
+    pub card: Arc<ModelCard>,
     pub dialect: Box<dyn Dialect>,
     pub ticket: Option<Ticket>,
     pub tee_text: Option<String>,
@@ -81,12 +81,7 @@ async fn start(
     let tee_text = if state.tee.is_some() { kind.tee_text(&body) } else { None };
     let canonical = crate::json::canonical_object(&body);
     let ticket = state.notary.ticket(&canonical, nonce)?;
-    let origin = Origin {
-        request: ticket.commitment(),
-        nonce,
-        drawn: state.host.draw().map_err(NotaryError::from)?,
-        dialect: kind.name(),
-    };
+    let origin = Origin { request: ticket.commitment(), nonce, drawn: ticket.drawn(), dialect: kind.name() };
     let head = Head {
         id: ticket.request_id().to_string(),
         created: state.host.now() / 1000,
@@ -132,17 +127,8 @@ async fn single(mut work: Work, mut answer: Answer, wanted: Wanted) -> Result<Re
 impl Work {
     /// The headers that do not wait for the answer.
     pub fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if let Some(ticket) = &self.ticket {
-            let texts =
-                [(CAPABILITY, ticket.capability().to_text()), (REQUEST_ID, ticket.request_id().to_string())];
-            headers.extend(texts.into_iter().filter_map(|(name, text)| {
-                let mut value = HeaderValue::try_from(text).ok()?;
-                value.set_sensitive(name == CAPABILITY);
-                Some((name, value))
-            }));
-        }
-        headers
+        let headers = |ticket: &Ticket| receipt_headers(ticket.capability(), ticket.request_id(), None);
+        self.ticket.as_ref().map(headers).unwrap_or_default()
     }
 
     /// Issues and files the receipt of the collected answer; gives the claim's id and the members that tell of it.
@@ -162,9 +148,8 @@ impl Work {
         trailer.insert("hallmark".to_owned(), json!({"receipt": id.to_string()}));
         if let (Some(key), Some(request)) = (self.state.tee.clone(), self.tee_text.take()) {
             let (output, seconds) = (tee::output_text(&self.done), self.state.host.now() / 1000);
-            // An RSA signature holds a core for half a millisecond.
-            let fields = tokio::task::spawn_blocking(move || key.fields(&request, &output, seconds)).await;
-            trailer.extend(fields.map_err(|_| ApiError::Receipt)?.map_err(|_| ApiError::Receipt)?);
+            // A third of a millisecond of work with RSA-2048, done here: more threads than cores would only delay each other.
+            trailer.extend(key.fields(&request, &output, seconds).map_err(|_| ApiError::Receipt)?);
         }
         let metrics = &self.state.metrics;
         metrics.receipts_total.fetch_add(1, Relaxed);

@@ -7,11 +7,11 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use http::{HeaderValue, Request};
+use http::Request;
 use serde_json::{Value, json};
 
 use super::signed::Wanted;
-use super::{CAPABILITY, nonce, read_body, refusal};
+use super::{nonce, read_body, receipt_headers, refusal};
 use crate::backend::BackendError;
 use crate::dialect::openai;
 use crate::error::ApiError;
@@ -43,7 +43,7 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
         return Err(BackendError::Malformed { what: "another number of vectors than of texts" }.into());
     }
     let data = openai::embeddings_data(&answer.vectors, base64);
-    let capability = ticket.capability().to_text();
+    let headers = receipt_headers(ticket.capability(), ticket.request_id(), None);
     let (notary, card, text) = (state.notary.clone(), card.clone(), crate::json::canonical(&data));
     let (usage, replay) = (answer.usage, answer.replay);
     let settle = move || notary.settle(ticket, &card, text, replay, Some(usage));
@@ -55,8 +55,6 @@ async fn answer(state: &Arc<State>, request: Request<Body>) -> Result<Response, 
         "usage": {"prompt_tokens": usage.input, "total_tokens": usage.total()},
         "hallmark": {"receipt": id.to_string()}});
     let mut response = seal.respond(&value, &id)?;
-    if let Ok(value) = HeaderValue::try_from(capability) {
-        response.headers_mut().insert(CAPABILITY, value);
-    }
+    response.headers_mut().extend(headers);
     Ok(response)
 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use http::{HeaderValue, Request, StatusCode};
+use http::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{CAPABILITY, RECEIPT, REQUEST_ID, nonce, read_bytes, refusal, respond, syntax};
+use super::{nonce, read_bytes, receipt_headers, refusal, respond, syntax};
 use crate::backend::BackendError;
 use crate::error::ApiError;
 use crate::graph::{GraphModel, Named};
@@ -89,16 +89,7 @@ fn written(graph: &GraphModel, outputs: &Named, time: Duration, settled: &Settle
         "model": graph.name(), "outputs": tensor_json::write_all(outputs),
         "usage": {"run_microseconds": micros}, "hallmark": {"receipt": settled.id.to_string()}});
     let mut response = respond(StatusCode::OK, value.to_string());
-    let texts = [
-        (RECEIPT, settled.id.to_string()),
-        (CAPABILITY, settled.capability.to_text()),
-        (REQUEST_ID, settled.request_id.to_string()),
-    ];
-    for (name, text) in texts {
-        if let Ok(mut value) = HeaderValue::try_from(text) {
-            value.set_sensitive(name == CAPABILITY);
-            response.headers_mut().insert(name, value);
-        }
-    }
+    let headers = receipt_headers(&settled.capability, settled.request_id, Some(&settled.id));
+    response.headers_mut().extend(headers);
     response
 }

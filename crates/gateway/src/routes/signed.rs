@@ -33,7 +33,7 @@ impl Wanted {
 impl Seal {
     /// The answer with its receipt's id, and its signature.
     pub fn respond(self, value: &Value, id: &Digest) -> Result<Response, ApiError> {
-        let text = value.to_string();
+        let text = crate::json::text(value);
         let mut headers: Vec<(HeaderName, String)> = vec![(RECEIPT, id.to_string())];
         if let Some((signer, preamble)) = self.0 {
             let seal = signer.whole(text.as_bytes(), id).map_err(NotaryError::from)?;

@@ -78,7 +78,7 @@ fn what_cannot_be_checked_is_not_issued() {
         IssueError::Manifest { expected: work().model, got: None },
         IssueError::Tensors { what: "inputs" },
         IssueError::Format(FormatError::Value {
-            path: "statement.predicate.claim.network".into(),
+            path: "claim.network".into(),
             expected: "text without control characters",
         }),
     ];
