@@ -32,7 +32,7 @@ const SMOL_135M: Shape =
 const FILES: [&str; 2] = ["config.json", "model.safetensors"];
 const PROMPT: usize = 256;
 const ANSWER: usize = 65;
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 5;
 
 /// An answer, with the seconds that the prompt and its first token took, and all other tokens.
 struct Run {
