@@ -67,11 +67,7 @@ impl Text {
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         match self {
-<<<<<<< HEAD
-            Self::Chat(local) => local::replay(local, inputs, outputs, claim, &options(app)),
-=======
-            Self::Chat(local) => local::replay(local, inputs, claim, options),
->>>>>>> rest
+            Self::Chat(local) => local::replay(local, inputs, outputs, claim, options),
             Self::Embedding(embedder) => embedder.replay(inputs, claim),
         }
     }
@@ -96,12 +92,13 @@ impl Replayer for Ready {
         &self,
         id: &Digest,
         inputs: &[Opening],
+        outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         if *id != self.id {
             return Err(ReplayError::ModelAbsent(*id));
         }
-        self.text.replay(&self.options, inputs, claim)
+        self.text.replay(&self.options, inputs, outputs, claim)
     }
 }
 
@@ -151,11 +148,7 @@ impl Replayer for Copies<'_> {
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
         if let Some(text) = self.last(id) {
-<<<<<<< HEAD
-            return text.replay(self.app, inputs, outputs, claim);
-=======
-            return text.replay(&options(self.app), inputs, claim);
->>>>>>> rest
+            return text.replay(&options(self.app), inputs, outputs, claim);
         }
         let copy = self.find(id)?.ok_or(ReplayError::ModelAbsent(*id))?;
         match &copy.kind {
@@ -166,11 +159,7 @@ impl Replayer for Copies<'_> {
             Kind::Decoder(_) | Kind::Encoder(_) => {
                 let text = text_model(self.app, &copy).map_err(unavailable)?;
                 *self.last.borrow_mut() = Some((*id, text.clone()));
-<<<<<<< HEAD
-                text.replay(self.app, inputs, outputs, claim)
-=======
-                text.replay(&options(self.app), inputs, claim)
->>>>>>> rest
+                text.replay(&options(self.app), inputs, outputs, claim)
             }
         }
     }

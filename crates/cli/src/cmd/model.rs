@@ -4,12 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-<<<<<<< HEAD
-use hallmark_model::llm::{Arithmetic, DecoderModel, EncoderModel, Network};
-=======
 use hallmark_gateway::local::{Embedder, Local, LocalError};
-use hallmark_model::llm::{DecoderModel, EncoderModel, Network};
->>>>>>> rest
+use hallmark_model::llm::{Arithmetic, DecoderModel, EncoderModel, Network};
 use serde_json::{Value, json};
 
 use super::App;
@@ -41,14 +37,10 @@ fn add(app: &App, file: &Path, name: Option<&str>, arithmetic: Option<Arithmetic
             .hint("choose another")
             .error());
     }
-<<<<<<< HEAD
     let copy = Copy::from_path(file, arithmetic).context("the model was not added")?;
-=======
-    let copy = Copy::from_path(file).context("the model was not added")?;
     usable(&copy)
         .with_context(|| format!("{} is refused", file.display()))
         .context("the model was not added")?;
->>>>>>> rest
     let files: Vec<(String, Vec<u8>)> =
         copy.files.iter().map(|(path, bytes)| (path.clone(), bytes.clone())).collect();
     let manifest = copy.manifest().to_json();

@@ -81,9 +81,10 @@ impl Replayer for Copy {
         &self,
         _: &Digest,
         inputs: &[Opening],
+        outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
-        replay(&self.0, inputs, claim, &Options::default())
+        replay(&self.0, inputs, outputs, claim, &Options::default())
     }
 }
 
