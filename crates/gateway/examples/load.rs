@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hallmark_gateway::providers::{Client, Offer, Patience, Provider, openai};
+use hallmark_gateway::proxy::{Behind, Sample};
 use hallmark_gateway::{Gateway, NativeKey, Proxy, TeeKey};
 use hallmark_receipt::{Alg, Certificate, Purpose, SecretKey, Signer as _};
 use hallmark_verdict::Context;
@@ -62,8 +63,8 @@ async fn run(args: &[String]) {
         ["proxy", address, seconds, url] => {
             let listener = TcpListener::bind(address).await.unwrap();
             let keep = Box::new(|_: &_, _: &_| Ok(()));
-            let gateways = [((*url).to_owned(), identity().public_key().id())];
-            let proxy = Proxy::new(&gateways, None, Context::default(), keep).unwrap();
+            let gateways = [Behind { url: (*url).to_owned(), node: identity().public_key().id(), key: None }];
+            let proxy = Proxy::new(&gateways, Context::default(), keep, Sample::default()).unwrap();
             proxy.serve(listener, tokio::time::sleep(secs(seconds))).await.unwrap();
         }
         ["latency", direct, proxy, rounds] => latency([direct, proxy], rounds.parse().unwrap()).await,
