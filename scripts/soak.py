@@ -195,15 +195,15 @@ class Load:
     def bad_requests(self):
         """What is sent, and the status that must come."""
         ask = lambda body: request(body, self.key)
-        tool = lambda parameters: chat("tiny-chat", tools=[{"type": "function", "function": {"name": "f", "parameters": parameters}}], tool_choice="required")
-        deep = {}
-        for _ in range(60):
-            deep = {"type": "object", "properties": {"a": deep}}
+        form = lambda schema: chat("tiny-chat", response_format={"type": "json_schema", "json_schema": {"name": "s", "schema": schema}})
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"$ref": "#/nowhere"}}}
+        long = {"role": "user", "content": MARK * 20_000}
         return itertools.cycle([
             (ask(b"{"), 400), (ask(b"\xff\xfe"), 400), (ask(b"[" * 100_000), 400), (ask(b"{\"model\":1}"), 400), (ask(b""), 400),
             (ask({"model": "good", "messages": []}), 400), (ask(chat("nobody")), 404), (ask(chat("good", tools=[1])), 400),
-            (ask(chat("good", tools=[{"type": "function", "function": {"name": 7}}])), 400), (ask(tool({"type": "no such type"})), 400),
-            (ask(tool({"$ref": "#/nowhere"})), 400), (ask(chat("tiny-chat", max_tokens=8) | {"messages": [{"role": "user", "content": MARK * 20_000}]}), 400),
+            (ask(chat("good", tools=[{"type": "function", "function": {"name": 7}}])), 400), (ask(form({"type": "no such type"})), 400),
+            (ask(form({"$ref": "#/nowhere"})), 400), (ask(form({"type": "string", "minLength": 10**9, "pattern": "(a{1000}){1000}"})), 400),
+            (ask(chat("tiny-chat", tools=[tool], tool_choice="required")), 400), (ask(chat("tiny-chat") | {"messages": [long]}), 400),
             (ask(b" " * ((8 << 20) + 1)), 413), (request(chat("good"), "sk-wrong-" + "k" * 200), 401), (request(chat("good"), "\x7f"), 400),
             (request(b"{}", self.key, "/v1/nothing"), 404), (request(chat("good"), self.key, more=b"x-a: " + b"b" * 1_000_000 + b"\r\n"), 431),
         ])
