@@ -250,7 +250,7 @@ async fn a_call_that_must_come_comes_and_its_receipt_holds() {
         with(unreadable, "tool_choice", "required".into()),
     ] {
         let refused = node.answer(&body, None).await.err();
-        assert!(matches!(refused, Some(BackendError::Refused { status: 400, .. })), "{refused:?}");
+        assert!(matches!(refused, Some(BackendError::Unfit { .. })), "{refused:?}");
     }
 }
 
