@@ -12,7 +12,7 @@ use super::gemm::pack::{Lines, Scratch};
 use super::gemm::table::{End, Next, Part, Table};
 use super::gemm::{Ctx, Epilogue};
 use pack::Rows;
-use tile::{Kernels, Tile};
+use tile::{GROUPS, Kernels, Tile};
 
 pub use pack::PackedInt8;
 
@@ -89,7 +89,7 @@ impl Job<'_> {
                 let weight = self.weight.wrapping_add(panel * stride);
                 // The first rows ask for what the next panels are; others find all that they need in a cache.
                 let ahead = if row == 0 { count * stride } else { 0 };
-                let next = Next::new(weight.wrapping_add(ahead).cast(), 4 * ahead, self.rows.blocks);
+                let next = Next::new(weight.wrapping_add(ahead).cast(), 4 * ahead, self.rows.blocks * GROUPS);
                 let tile = Tile { rows: self.rows, row, weight, stride, next, sums };
                 let part = Part {
                     sums,

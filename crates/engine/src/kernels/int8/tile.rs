@@ -15,6 +15,9 @@ pub(super) const GROUP: usize = 4;
 /// Groups of a block.
 pub(super) const GROUPS: usize = INT8_BLOCK / GROUP;
 
+/// Tiles of several panels ask for weights so many cache lines before they need them.
+const AHEAD: usize = 32;
+
 /// Some rows times some panels.
 pub(super) struct Tile<'a> {
     pub(super) rows: &'a Rows,
@@ -116,10 +119,6 @@ unsafe fn tile<D: Dot, const MR: usize, const P: usize>(t: &Tile<'_>) {
         let mut weight = t.weight;
         let mut sums = [[D::zero(); P]; MR];
         for block in 0..blocks {
-            let next = t.next.at(block);
-            for line in 0..(P * D::LANES * (1 + GROUPS)).div_ceil(LINE) {
-                D::ask(next.wrapping_add(line * LINE));
-            }
             let mut ints = [[D::start(0); P]; MR];
             // Written out: the compiler does not unroll loops of so many rows, and accumulators in memory would be the end.
             macro_rules! rows {
@@ -139,8 +138,21 @@ unsafe fn tile<D: Dot, const MR: usize, const P: usize>(t: &Tile<'_>) {
             });
             macro_rules! groups {
                 ($($group:literal)*) => {$(
+                    // One panel: as many lines as a group's share of the next one touches.
+                    let share = (D::LANES * (1 + GROUPS)).div_ceil(GROUPS * LINE) + 1;
+                    let next = t.next.at(block * GROUPS + $group);
+                    for line in 0..share * usize::from(P == 1) {
+                        D::ask(next.wrapping_add(line * LINE));
+                    }
                     let mut w = [D::start(0); P];
                     for p in 0..P {
+                        if P > 1 {
+                            let ahead = weight.wrapping_add(p * t.stride + AHEAD * LINE);
+                            D::ask(ahead.wrapping_add((1 + $group) * D::LANES));
+                            if $group == 0 {
+                                D::ask(ahead);
+                            }
+                        }
                         w[p] = D::weights(weight.add(p * t.stride + (1 + $group) * D::LANES));
                     }
                     rows!(i, {
@@ -202,7 +214,7 @@ kernels!(avx2, std::arch::x86_64::__m256, "avx2,fma", few 1 x 1 2 x 1 3 x 1 4 x 
 #[cfg(target_arch = "x86_64")]
 kernels!(
     vnni, std::arch::x86_64::__m512, "avx512f,avx512vl,avx512dq,avx512bw,avx512vnni,fma",
-    few 1 x 2 2 x 2 3 x 2 4 x 1 5 x 1 6 x 1 7 x 1 8 x 1, many 2 x 1 2 3 4 5 6
+    few 1 x 4 2 x 4 3 x 3 4 x 2 5 x 1 6 x 1 7 x 1 8 x 1, many 2 x 1 2 3 4 5 6
 );
 
 impl Dot for Portable {
