@@ -57,6 +57,7 @@
 pub mod bundle;
 mod canonical;
 pub mod certificate;
+pub mod check;
 pub mod claim;
 pub mod commit;
 pub mod digest;
@@ -71,6 +72,7 @@ pub mod publication;
 pub mod statement;
 pub mod stream;
 pub mod tensor;
+pub mod time;
 pub mod wire;
 
 pub use bundle::{Bundle, model_id};

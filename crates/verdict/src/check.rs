@@ -1,76 +1,21 @@
-//! Checks: what was asked, and the three ways in which it can come out.
+//! The judge's checks: their catalog, why one fails, and why one is not made.
 
 use std::fmt;
 
 use hallmark_receipt::certificate::RevocationReason;
+use hallmark_receipt::check::Cause;
 use hallmark_receipt::{
     CertificateError, Digest, EvidenceKind, FormatError, KeyId, Model, Nonce, PublicationError, Purpose,
-    RequestId, SignatureError,
+    RequestId, SignatureError, catalog, check,
 };
 
-/// The questions that a receipt answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Question {
-    /// Which model? Who published it, are these exactly its bytes.
-    Model,
-    /// In which environment? Which node, hardware and code ran it, and when.
-    Environment,
-    /// Was the output made the right way?
-    Output,
-    /// Is it settled?
-    Settlement,
-}
+/// One check that was made or not made.
+pub type Check = check::Check<CheckId>;
+/// How a check came out.
+pub type Outcome = check::Outcome<CheckId>;
 
-impl Question {
-    /// Every question, in order.
-    pub const ALL: [Self; 4] = [Self::Model, Self::Environment, Self::Output, Self::Settlement];
-
-    /// The question in words.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Model => "Which model?",
-            Self::Environment => "In which environment?",
-            Self::Output => "Was the output made the right way?",
-            Self::Settlement => "Is it settled?",
-        }
-    }
-}
-
-macro_rules! checks {
-    ($($(#[$doc:meta])* $id:ident = $name:literal, $question:ident, $source:literal, $not_shown:literal;)*) => {
-        /// The checks that the judge knows, in the order in which they are shown.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[non_exhaustive]
-        pub enum CheckId { $($(#[$doc])* $id),* }
-
-        impl CheckId {
-            /// Every check, in order.
-            pub const ALL: &[Self] = &[$(Self::$id),*];
-
-            /// Its name: in policies, in JSON, and as the title of its row.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$id => $name),* }
-            }
-
-            /// The question that it belongs to.
-            pub fn question(self) -> Question {
-                match self { $(Self::$id => Question::$question),* }
-            }
-
-            /// The section that says what is checked.
-            pub fn source(self) -> &'static str {
-                match self { $(Self::$id => $source),* }
-            }
-
-            /// What remains unknown as long as this check was not made.
-            pub fn not_shown(self) -> &'static str {
-                match self { $(Self::$id => $not_shown),* }
-            }
-        }
-    };
-}
-
-checks! {
+catalog! {
+    Reason, Why;
     /// The manifest's SHA-256 is the model's id.
     Manifest = "manifest", Model, "receipt.md §13.7", "which bytes the model consists of";
     /// The graph in the bundle is the manifest's.
@@ -115,81 +60,6 @@ checks! {
     Seed = "seed", Output, "receipt.md §13.15", "that the node did not pick among answers";
     /// It is settled.
     Settlement = "settlement", Settlement, "receipt.md §13.16", "that it was paid for or recorded";
-}
-
-impl CheckId {
-    /// The check of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|id| id.name() == name)
-    }
-}
-
-impl fmt::Display for CheckId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// How a check came out. There is no fourth way, and "not checked" is never success.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// Checked, and so.
-    Passed,
-    /// Checked, and not so.
-    Failed(Reason),
-    /// Not checked.
-    NotChecked(Why),
-}
-
-/// One check that was made or not made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Check {
-    /// Which one.
-    pub id: CheckId,
-    /// The question that it belongs to.
-    pub question: Question,
-    /// The title of its row.
-    pub title: &'static str,
-    /// How it came out.
-    pub outcome: Outcome,
-    /// What had to be found, where that is one value.
-    pub expected: Option<String>,
-    /// What was found.
-    pub got: Option<String>,
-    /// The section that says what is checked.
-    pub source: &'static str,
-}
-
-impl Check {
-    /// Passed; `got` says what was found.
-    pub fn passed(id: CheckId, got: impl Into<String>) -> Self {
-        Self::new(id, Outcome::Passed, None, Some(got.into()))
-    }
-
-    /// Failed.
-    pub fn failed(id: CheckId, reason: Reason) -> Self {
-        let (expected, got) = reason.expected_and_got();
-        Self::new(id, Outcome::Failed(reason), expected, got)
-    }
-
-    /// Not checked.
-    pub fn not_checked(id: CheckId, why: Why) -> Self {
-        Self::new(id, Outcome::NotChecked(why), None, None)
-    }
-
-    /// Whether it passed.
-    pub fn has_passed(&self) -> bool {
-        self.outcome == Outcome::Passed
-    }
-
-    /// Whether it failed.
-    pub fn has_failed(&self) -> bool {
-        matches!(self.outcome, Outcome::Failed(_))
-    }
-
-    fn new(id: CheckId, outcome: Outcome, expected: Option<String>, got: Option<String>) -> Self {
-        Self { id, question: id.question(), title: id.name(), outcome, expected, got, source: id.source() }
-    }
 }
 
 /// Why a check was not made.
@@ -358,9 +228,8 @@ pub enum Reason {
     ReplayRefused(String),
 }
 
-impl Reason {
-    /// A stable word for programs.
-    pub fn code(&self) -> &'static str {
+impl Cause for Reason {
+    fn code(&self) -> &'static str {
         match self {
             Self::Format(_) => "format",
             Self::Statement(_) => "statement",
@@ -403,8 +272,7 @@ impl Reason {
         }
     }
 
-    /// What had to be found and what was found, where both are values.
-    pub fn expected_and_got(&self) -> (Option<String>, Option<String>) {
+    fn expected_and_got(&self) -> (Option<String>, Option<String>) {
         fn pair(expected: impl fmt::Display, got: impl fmt::Display) -> (Option<String>, Option<String>) {
             (Some(expected.to_string()), Some(got.to_string()))
         }

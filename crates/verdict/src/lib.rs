@@ -24,9 +24,10 @@ pub mod check;
 pub mod judge;
 pub mod policy;
 pub mod render;
-pub mod time;
 
-pub use check::{Check, CheckId, Outcome, Question, Reason, Why};
+pub use check::{Check, CheckId, Outcome, Reason, Why};
+pub use hallmark_receipt::check::Question;
+pub use hallmark_receipt::time;
 pub use judge::{Basis, Context, Decision, Lacking, Trust, Verdict, Verified, judge};
 pub use policy::{Policy, PolicyError};
 

@@ -1,9 +1,10 @@
 //! Verdicts in words and in JSON: the same for the command line, the page and the browser module. No colour, no terminal.
 
+use hallmark_receipt::check::{Catalog, Cause as _, Check, Outcome, Question};
 use hallmark_receipt::json::{Object, Value, object};
 use hallmark_receipt::{Digest, Receipt};
 
-use crate::check::{Check, CheckId, Outcome, Question, model_text};
+use crate::check::{CheckId, model_text};
 use crate::judge::{Basis, Decision, Lacking, Verdict};
 use crate::time;
 
@@ -48,7 +49,7 @@ pub fn headline(receipt: &Receipt) -> String {
 }
 
 /// One row: a mark (`ok`, `no`, `--`), the title, and what was found or why not.
-pub fn row(check: &Check) -> String {
+pub fn row<C: Catalog>(check: &Check<C>) -> String {
     let (mark, detail) = match &check.outcome {
         Outcome::Passed => ("ok", check.got.clone().unwrap_or_default()),
         Outcome::Failed(reason) => {
@@ -159,7 +160,7 @@ pub fn to_object(verdict: &Verdict) -> Object {
     members
 }
 
-fn check_value(check: &Check) -> Value {
+fn check_value<C: Catalog>(check: &Check<C>) -> Value {
     let outcome = match &check.outcome {
         Outcome::Passed => "passed",
         Outcome::Failed(_) => "failed",

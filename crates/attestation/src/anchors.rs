@@ -1,0 +1,54 @@
+//! The roots that evidence must end in, pinned by the SHA-256 of their certificates (`attestation.md` §3.2).
+//!
+//! To follow another root, add a row. A certificate that travels with evidence is never one.
+
+use hallmark_receipt::Digest;
+use sha2::{Digest as _, Sha256};
+
+use crate::Kind;
+
+/// A pinned root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// What it signs for: the maker, and the product where each has its own.
+    pub name: &'static str,
+    /// Whether it is a development root, whose key everybody has.
+    pub simulated: bool,
+}
+
+/// One row: the kinds that end there, the name, the SHA-256 of the certificate.
+type Row = (&'static [Kind], &'static str, &'static str);
+
+const ROOTS: &[Row] = &[
+    (
+        &[Kind::Nitro],
+        "AWS Nitro Enclaves root G1",
+        "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b",
+    ),
+    (
+        &[Kind::Tdx, Kind::Sgx],
+        "Intel SGX root CA",
+        "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3",
+    ),
+    (&[Kind::SevSnp], "AMD ARK Milan", "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd"),
+    (&[Kind::SevSnp], "AMD ARK Genoa", "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1"),
+    (&[Kind::SevSnp], "AMD ARK Turin", "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a"),
+    (
+        &[Kind::Nvidia],
+        "NVIDIA device identity CA",
+        "102bf659d5419614c9d8e6aecebc80454eb26b1df6a769ac720b9a690b167b48",
+    ),
+];
+
+/// The root of `kind` that `certificate` is, if it is one: a production root, or one of `simulated`, which are digests too.
+pub fn find(kind: Kind, certificate: &[u8], simulated: &[Digest]) -> Option<Anchor> {
+    let digest = Digest(Sha256::digest(certificate).into());
+    if simulated.contains(&digest) {
+        return Some(Anchor { name: "SIMULATED development root", simulated: true });
+    }
+    let text = digest.to_string();
+    ROOTS
+        .iter()
+        .find(|(kinds, _, pinned)| kinds.contains(&kind) && *pinned == text)
+        .map(|(_, name, _)| Anchor { name, simulated: false })
+}

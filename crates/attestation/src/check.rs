@@ -1,0 +1,148 @@
+//! What is checked (`attestation.md` §3 to §7), why a check fails, and why one is not made.
+
+use hallmark_receipt::check::Cause;
+use hallmark_receipt::{Digest, catalog, check, wire::to_hex};
+
+use crate::measurement::Register;
+use crate::x509::{ChainError, CrlError};
+use crate::{encoding, nitro};
+
+/// One check that was made or not made.
+pub type Check = check::Check<CheckId>;
+/// How a check came out.
+pub type Outcome = check::Outcome<CheckId>;
+
+catalog! {
+    Reason, Why;
+    /// The evidence is wholly in its form.
+    Format = "format", Environment, "attestation.md §3.1", "anything";
+    /// The chain ends in a pinned root.
+    Root = "root", Environment, "attestation.md §3.2", "that a maker of hardware vouches for it";
+    /// Each certificate is signed by the next, and may be used as it is.
+    Chain = "chain", Environment, "attestation.md §3.3", "whose key signed it";
+    /// Every certificate is in force.
+    Validity = "validity", Environment, "attestation.md §3.4", "that its certificates were in force";
+    /// No certificate is revoked.
+    Revocation = "revocation", Environment, "attestation.md §3.5", "that its certificates are unrevoked";
+    /// The hardware's key signed the evidence.
+    Signature = "signature", Environment, "attestation.md §3.6", "that the hardware signed it";
+    /// It does not run in debug mode.
+    Debug = "debug", Environment, "attestation.md §3.7", "that nobody outside can read its memory";
+    /// What runs is among what the policy allows.
+    Measurements = "measurements", Environment, "attestation.md §3.8", "which code runs there";
+    /// What runs is in a transparency log.
+    Log = "log", Environment, "attestation.md §3.9", "that the code is published";
+    /// It answers the verifier's nonce.
+    Nonce = "nonce", Environment, "attestation.md §3.10", "that it was made for you (no nonce was given)";
+    /// It binds the keys that the verifier knows.
+    Binding = "binding", Environment, "attestation.md §3.11", "that the keys you talk to live there";
+    /// It is not too old.
+    Age = "age", Environment, "attestation.md §3.12", "when it was made";
+    /// Nitro: signed with ES384.
+    Algorithm = "algorithm", Environment, "attestation.md §4.2", "how it is signed";
+}
+
+/// Why a check was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Why {
+    /// It stands on a check that did not pass.
+    #[error("`{0}` did not pass")]
+    After(CheckId),
+    /// The policy names no measurements.
+    #[error("the policy pins none")]
+    NoMeasurements,
+    /// No log was given.
+    #[error("no log of published code was given")]
+    NoLog,
+    /// The verifier gave no nonce.
+    #[error("no nonce was given")]
+    NoNonce,
+    /// The verifier expects no keys.
+    #[error("no expected keys were given")]
+    NoBinding,
+    /// The policy has no limit.
+    #[error("the policy sets no limit; made {made}")]
+    NoAgeLimit {
+        /// When it was made.
+        made: String,
+    },
+    /// The evidence does not say when it was made.
+    #[error("the evidence does not say when it was made")]
+    Timeless,
+    /// No revocation list of a certificate's issuer was given.
+    #[error("no revocation list of the issuer of certificate {at} was given")]
+    NoRevocationList {
+        /// Which, from the leaf, which is 0.
+        at: usize,
+    },
+}
+
+/// Why a check failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum Reason {
+    #[error("the file cannot be decoded: {0}")]
+    Encoding(#[from] encoding::EncodingError),
+    #[error("not an attestation document: {0}")]
+    Nitro(#[from] nitro::DocumentError),
+    #[error("the chain ends in a root that is not pinned")]
+    UnknownRoot { got: Digest },
+    #[error("a development root, which anybody can sign with (SIMULATED)")]
+    SimulatedRoot { got: Digest },
+    #[error("the chain does not hold: {0}")]
+    Chain(#[from] ChainError),
+    #[error("the revocation list does not hold: {0}")]
+    Crl(#[from] CrlError),
+    #[error("certificate {at} was revoked on {since}")]
+    Revoked { at: usize, since: String },
+    #[error("the certified key did not sign it")]
+    Signature,
+    #[error("it runs in debug mode: {what}")]
+    Debug { what: &'static str },
+    #[error("what runs is not among what the policy allows")]
+    Measurements { register: Register, expected: Vec<u8>, got: Vec<u8> },
+    #[error("the evidence has no {register}, which the policy pins")]
+    NoRegister { register: Register },
+    #[error("it answers another nonce")]
+    Nonce { expected: Vec<u8>, got: Vec<u8> },
+    #[error("it binds other keys than the expected ones ({field})")]
+    Binding { field: &'static str, expected: Vec<u8>, got: Vec<u8> },
+    #[error("made {made}, more than {limit_seconds} s before")]
+    TooOld { made: String, limit_seconds: u64 },
+    #[error("made {made}, which is later than the time it is judged at")]
+    FromTheFuture { made: String },
+}
+
+impl Cause for Reason {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Encoding(_) => "encoding",
+            Self::Nitro(error) => error.code(),
+            Self::UnknownRoot { .. } => "unknown-root",
+            Self::SimulatedRoot { .. } => "simulated-root",
+            Self::Chain(error) => error.code(),
+            Self::Crl(_) => "revocation-list",
+            Self::Revoked { .. } => "revoked",
+            Self::Signature => "signature",
+            Self::Debug { .. } => "debug",
+            Self::Measurements { .. } => "measurement",
+            Self::NoRegister { .. } => "no-register",
+            Self::Nonce { .. } => "nonce",
+            Self::Binding { .. } => "binding",
+            Self::TooOld { .. } => "too-old",
+            Self::FromTheFuture { .. } => "from-the-future",
+        }
+    }
+
+    fn expected_and_got(&self) -> (Option<String>, Option<String>) {
+        match self {
+            Self::Measurements { expected, got, .. }
+            | Self::Nonce { expected, got }
+            | Self::Binding { expected, got, .. } => (Some(to_hex(expected)), Some(to_hex(got))),
+            Self::UnknownRoot { got } | Self::SimulatedRoot { got } => (None, Some(got.to_string())),
+            _ => (None, None),
+        }
+    }
+}

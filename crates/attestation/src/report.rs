@@ -1,0 +1,329 @@
+//! Reports: the checks of one piece of evidence, and what follows from them.
+
+use hallmark_receipt::Digest;
+
+use crate::check::{Check, CheckId, Reason, Why};
+use crate::measurement::Measurements;
+use crate::policy::{Policy, Section};
+use crate::x509::{Chain, Crl, CrlError, Rules};
+use crate::{Kind, anchors};
+
+/// What the verifier knows and wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The time to judge at, in seconds since 1970.
+    pub at: u64,
+    /// What is asked for.
+    pub policy: &'a Policy,
+    /// The nonce that the verifier chose.
+    pub nonce: Option<&'a [u8]>,
+    /// The report data (user data, of Nitro) that binds the keys which the verifier knows.
+    pub binding: Option<&'a [u8]>,
+    /// What is accepted beyond production hardware.
+    pub dangers: Dangers<'a>,
+}
+
+/// What no verifier should accept but to try things out. Nothing by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dangers<'a> {
+    /// The SHA-256 of development roots, which anybody can sign with; reports then say SIMULATED.
+    pub accept_simulated: &'a [Digest],
+    /// Evidence of debug mode, where the policy says so too.
+    pub accept_debug: bool,
+}
+
+impl<'a> Context<'a> {
+    /// Judges at `at` by `policy`, and knows nothing else.
+    pub fn new(at: u64, policy: &'a Policy) -> Self {
+        Self { at, policy, nonce: None, binding: None, dangers: Dangers::default() }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The kind of evidence.
+    pub kind: Kind,
+    /// The policy's name.
+    pub policy: String,
+    /// The time it was judged at, in seconds since 1970.
+    pub at: u64,
+    /// Whether it ends in a development root: then nothing in it comes from hardware.
+    pub simulated: bool,
+    /// Every check, in the order of [`CheckId`].
+    pub checks: Vec<Check>,
+    /// What follows.
+    pub decision: Decision,
+}
+
+/// What follows from the checks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Nothing failed, and all that is required passed.
+    Accepted(Box<Attested>),
+    /// A check failed.
+    Rejected,
+    /// Nothing failed, but these required checks were not made.
+    Undecided(Vec<CheckId>),
+}
+
+/// What accepted evidence attests. Only a report can make one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attested {
+    kind: Kind,
+    simulated: bool,
+    measurements: Measurements,
+    data: Vec<u8>,
+}
+
+impl Attested {
+    /// The kind of evidence.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether no hardware stands behind it.
+    pub fn is_simulated(&self) -> bool {
+        self.simulated
+    }
+
+    /// What runs.
+    pub fn measurements(&self) -> &Measurements {
+        &self.measurements
+    }
+
+    /// The report data (user data, of Nitro): what the environment binds itself to.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Report {
+    /// The check `id`, if the evidence could be read that far.
+    pub fn check(&self, id: CheckId) -> Option<&Check> {
+        self.checks.iter().find(|check| check.id == id)
+    }
+
+    /// Whether the evidence is accepted.
+    pub fn is_accepted(&self) -> bool {
+        matches!(self.decision, Decision::Accepted(_))
+    }
+
+    /// The process exit code: 0 accepted, 1 rejected, 3 undecided.
+    pub fn exit_code(&self) -> u8 {
+        match self.decision {
+            Decision::Accepted(_) => 0,
+            Decision::Rejected => 1,
+            Decision::Undecided(_) => 3,
+        }
+    }
+
+    /// The reasons of the checks that failed.
+    pub fn reasons(&self) -> impl Iterator<Item = (CheckId, &Reason)> {
+        self.checks.iter().filter_map(|check| match &check.outcome {
+            crate::Outcome::Failed(reason) => Some((check.id, reason)),
+            _ => None,
+        })
+    }
+}
+
+/// A report in the making: the checks as they are made, and the rows that every kind has.
+pub(crate) struct Judgement<'a> {
+    kind: Kind,
+    context: &'a Context<'a>,
+    /// The section of the policy.
+    common: Common<'a>,
+    checks: Vec<Check>,
+    simulated: bool,
+}
+
+/// What every section of a policy has.
+#[derive(Clone, Copy)]
+pub(crate) struct Common<'a> {
+    require: &'a [CheckId],
+    measurements: &'a [crate::measurement::Release],
+    max_age_seconds: Option<u64>,
+    accept_debug: bool,
+}
+
+impl<'a, S> From<&'a Section<S>> for Common<'a> {
+    fn from(section: &'a Section<S>) -> Self {
+        Self {
+            require: &section.require,
+            measurements: &section.measurements,
+            max_age_seconds: section.max_age_seconds,
+            accept_debug: section.dangerously_accept_debug,
+        }
+    }
+}
+
+impl<'a> Judgement<'a> {
+    pub fn new(kind: Kind, context: &'a Context<'a>, common: Common<'a>) -> Self {
+        Self { kind, context, common, checks: Vec::new(), simulated: false }
+    }
+
+    /// Records a check that was made.
+    pub fn record<R: Into<Reason>>(&mut self, id: CheckId, result: Result<impl Into<String>, R>) {
+        self.checks.push(Check::of(id, result));
+    }
+
+    /// Records a check that was not made.
+    pub fn skip(&mut self, id: CheckId, why: Why) {
+        self.checks.push(Check::not_checked(id, why));
+    }
+
+    /// Whether `id` was made and passed.
+    pub fn passed(&self, id: CheckId) -> bool {
+        self.checks.iter().any(|check| check.id == id && check.has_passed())
+    }
+
+    /// §3.2: the certificate is a pinned root of this kind.
+    pub fn root(&mut self, certificate: &[u8]) {
+        let found = anchors::find(self.kind, certificate, self.context.dangers.accept_simulated);
+        self.simulated |= found.is_some_and(|anchor| anchor.simulated);
+        let root =
+            found.map(|anchor| anchor.name).ok_or(Reason::UnknownRoot { got: Digest::of(&[certificate]) });
+        self.record(CheckId::Root, root);
+    }
+
+    /// §3.2 to §3.4: root, chain, validity.
+    pub fn chain(&mut self, chain: &Chain<'_>, rules: &Rules) {
+        self.root(chain.root().der);
+        let length = chain.certificates().len();
+        self.record(CheckId::Chain, chain.verify(rules).map(|()| format!("{length} certificates")));
+        let validity = chain.verify_validity(self.context.at).map(|()| {
+            let (from, to) = chain.validity();
+            format!("all in force from {} to {}", when(from), when(to))
+        });
+        self.record(CheckId::Validity, validity);
+    }
+
+    /// §3.5: no certificate below the root is on its issuer's list.
+    pub fn revocation(&mut self, chain: &Chain<'_>, lists: &[Vec<u8>]) {
+        let lists: Vec<Crl<'_>> = match lists.iter().map(|list| Crl::parse(list)).collect() {
+            Ok(lists) => lists,
+            Err(error) => return self.record(CheckId::Revocation, Err::<&str, CrlError>(error)),
+        };
+        let certificates = chain.certificates();
+        let mut oldest = u64::MAX;
+        for (at, (certificate, issuer)) in certificates.iter().zip(certificates.iter().skip(1)).enumerate() {
+            let Some(list) = lists.iter().find(|list| list.issuer == issuer.subject) else {
+                return self.skip(CheckId::Revocation, Why::NoRevocationList { at });
+            };
+            if let Err(error) = list.verify(issuer, self.context.at) {
+                return self.record(CheckId::Revocation, Err::<&str, _>(error));
+            }
+            if let Some(since) = list.revocation(certificate.serial) {
+                let since = when(since);
+                return self.record(CheckId::Revocation, Err::<&str, _>(Reason::Revoked { at, since }));
+            }
+            oldest = oldest.min(list.this_update);
+        }
+        self.record(
+            CheckId::Revocation,
+            Ok::<_, Reason>(format!("on no list, the oldest of {}", when(oldest))),
+        );
+    }
+
+    /// §3.7: `debug` says how debug mode shows, if it does.
+    pub fn debug(&mut self, debug: Option<&'static str>, off: &str) {
+        let accepted = self.common.accept_debug && self.context.dangers.accept_debug;
+        let result = match debug {
+            None => Ok(off.to_owned()),
+            Some(what) if accepted => Ok(format!("DEBUG MODE, accepted as you asked: {what}")),
+            Some(what) => Err(Reason::Debug { what }),
+        };
+        self.record(CheckId::Debug, result);
+    }
+
+    /// §3.8: a release of the policy runs.
+    pub fn measurements(&mut self, got: &Measurements) {
+        let releases = self.common.measurements;
+        if releases.is_empty() {
+            return self.skip(CheckId::Measurements, Why::NoMeasurements);
+        }
+        let results: Vec<_> = releases.iter().map(|release| difference(release, got)).collect();
+        let fits = results.iter().zip(releases).find(|(result, _)| result.is_none());
+        let result = match (fits, results.first()) {
+            (Some((_, release)), _) => Ok(format!("release `{}`", release.name)),
+            // What differs is said of the first release: a policy has one more often than not.
+            (None, Some(Some(reason))) => Err(reason.clone()),
+            (None, _) => return self.skip(CheckId::Measurements, Why::NoMeasurements),
+        };
+        self.record(CheckId::Measurements, result);
+    }
+
+    /// §3.10: `got` is the verifier's nonce.
+    pub fn nonce(&mut self, got: &[u8]) {
+        match self.context.nonce {
+            None => self.skip(CheckId::Nonce, Why::NoNonce),
+            Some(expected) if expected == got => self.record(CheckId::Nonce, Ok::<_, Reason>("yours")),
+            Some(expected) => {
+                let (expected, got) = (expected.to_vec(), got.to_vec());
+                self.record(CheckId::Nonce, Err::<&str, _>(Reason::Nonce { expected, got }));
+            }
+        }
+    }
+
+    /// §3.11: `field` binds the keys that the verifier knows.
+    pub fn binding(&mut self, field: &'static str, got: &[u8]) {
+        match self.context.binding {
+            None => self.skip(CheckId::Binding, Why::NoBinding),
+            Some(expected) if expected == got => {
+                self.record(CheckId::Binding, Ok::<_, Reason>(format!("{field} is as expected")));
+            }
+            Some(expected) => {
+                let (expected, got) = (expected.to_vec(), got.to_vec());
+                self.record(CheckId::Binding, Err::<&str, _>(Reason::Binding { field, expected, got }));
+            }
+        }
+    }
+
+    /// §3.12: made at `made` (seconds since 1970), if the evidence says so.
+    pub fn age(&mut self, made: Option<u64>) {
+        let Some(made) = made else { return self.skip(CheckId::Age, Why::Timeless) };
+        let text = when(made);
+        let result = match self.common.max_age_seconds {
+            _ if made > self.context.at => Err(Reason::FromTheFuture { made: text }),
+            None => return self.skip(CheckId::Age, Why::NoAgeLimit { made: text }),
+            Some(limit_seconds) if self.context.at.saturating_sub(made) > limit_seconds => {
+                Err(Reason::TooOld { made: text, limit_seconds })
+            }
+            Some(_) => Ok(format!("made {text}")),
+        };
+        self.record(CheckId::Age, result);
+    }
+
+    /// The decision. `always` must pass whatever the policy says; `attested` is what the evidence says if it is accepted.
+    pub fn finish(mut self, always: &[CheckId], attested: Option<(Measurements, Vec<u8>)>) -> Report {
+        self.checks.sort_by_key(|check| check.id);
+        let mut required: Vec<CheckId> = always.iter().chain(self.common.require).copied().collect();
+        required.sort();
+        required.dedup();
+        required.retain(|id| !self.passed(*id));
+        let (kind, simulated) = (self.kind, self.simulated);
+        let decision = match attested {
+            _ if self.checks.iter().any(Check::has_failed) => Decision::Rejected,
+            Some((measurements, data)) if required.is_empty() => {
+                Decision::Accepted(Box::new(Attested { kind, simulated, measurements, data }))
+            }
+            _ => Decision::Undecided(required),
+        };
+        let (policy, at) = (self.context.policy.name.clone(), self.context.at);
+        Report { kind, policy, at, simulated, checks: self.checks, decision }
+    }
+}
+
+/// Seconds since 1970 in words.
+fn when(seconds: u64) -> String {
+    hallmark_receipt::time::text(seconds.saturating_mul(1000))
+}
+
+/// How what runs differs from a release.
+fn difference(release: &crate::measurement::Release, got: &Measurements) -> Option<Reason> {
+    release.registers.iter().find_map(|(&register, expected)| match got.get(&register) {
+        None => Some(Reason::NoRegister { register }),
+        Some(got) if got == expected => None,
+        Some(got) => Some(Reason::Measurements { register, expected: expected.clone(), got: got.clone() }),
+    })
+}

@@ -1,0 +1,181 @@
+//! Certificate revocation lists (RFC 5280 §5), complete ones, of version 2.
+
+use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
+use der::{Decode as _, Reader as _, SliceReader, Tag, Tagged as _};
+
+use super::certificate::{Certificate, CertificateError, Signed, explicit, name, scheme, time};
+use super::chain::may_sign_lists;
+use crate::crypto::{self, Form, Scheme};
+
+/// The most bytes of a list.
+pub const MAX_CRL: usize = 1 << 20;
+
+/// A list; it borrows the bytes that it was read from. It counts once [`Crl::verify`] has passed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Crl<'a> {
+    tbs: &'a [u8],
+    /// The issuer's name, DER.
+    pub issuer: &'a [u8],
+    /// When it was made, in seconds since 1970.
+    pub this_update: u64,
+    /// When the next one is due.
+    pub next_update: u64,
+    revoked: &'a [u8],
+    scheme: Scheme,
+    signature: &'a [u8],
+}
+
+/// Why a list is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CrlError {
+    /// Longer than any.
+    #[error("{got} bytes are more than the {MAX_CRL} of a revocation list")]
+    TooLong {
+        /// Its length.
+        got: usize,
+    },
+    /// Not DER, or another structure.
+    #[error("not the DER of a revocation list: {0}")]
+    Der(der::ErrorKind),
+    /// Not version 2.
+    #[error("not of version 2")]
+    Version,
+    /// Its algorithm.
+    #[error("{0}")]
+    Algorithm(CertificateError),
+    /// A critical extension that is not understood, as of partial lists.
+    #[error("the critical extension {0} is not understood here")]
+    UnknownCritical(ObjectIdentifier),
+    /// Another authority's.
+    #[error("another authority's list")]
+    Issuer,
+    /// An authority that may not sign lists.
+    #[error("its issuer's keyUsage lacks cRLSign")]
+    KeyUsage,
+    /// The authority's key did not sign it.
+    #[error("it is not signed by its issuer's key")]
+    Signature,
+    /// It is of a later time.
+    #[error("it was made later, on {}", when(*this_update))]
+    NotYet {
+        /// When.
+        this_update: u64,
+    },
+    /// The next list was due.
+    #[error("the next list was due on {}", when(*next_update))]
+    Stale {
+        /// When.
+        next_update: u64,
+    },
+}
+
+fn when(seconds: u64) -> String {
+    hallmark_receipt::time::text(seconds.saturating_mul(1000))
+}
+
+impl From<der::Error> for CrlError {
+    fn from(error: der::Error) -> Self {
+        Self::Der(error.kind())
+    }
+}
+
+impl<'a> Crl<'a> {
+    /// Reads a list, to its last byte.
+    pub fn parse(der: &'a [u8]) -> Result<Self, CrlError> {
+        if der.len() > MAX_CRL {
+            return Err(CrlError::TooLong { got: der.len() });
+        }
+        let Signed { tbs, algorithm, signature } = Signed::read(der)?;
+        let mut reader = SliceReader::new(tbs)?;
+        let crl = reader.sequence(|reader| -> Result<Self, CrlError> {
+            if Tag::peek(reader)? != Tag::Integer || u8::decode(reader)? != 1 {
+                return Err(CrlError::Version);
+            }
+            if reader.tlv_bytes()? != algorithm {
+                return Err(CrlError::Algorithm(CertificateError::AlgorithmDiffers));
+            }
+            let issuer = name(reader)?;
+            let this_update = time(reader)?;
+            let next_update = time(reader)?;
+            let revoked = match reader.is_finished() {
+                false if Tag::peek(reader)? == Tag::Sequence => AnyRef::decode(reader)?.value(),
+                _ => &[],
+            };
+            if let Some(list) = explicit(reader, 0)? {
+                refuse_critical(list)?;
+            }
+            let scheme = scheme(algorithm).map_err(CrlError::Algorithm)?;
+            Ok(Self { tbs, issuer, this_update, next_update, revoked, scheme, signature })
+        })?;
+        reader.finish()?;
+        // Every entry can be read, so that later searches cannot fail.
+        let mut entries = SliceReader::new(crl.revoked)?;
+        while !entries.is_finished() {
+            entry(&mut entries)?;
+        }
+        Ok(crl)
+    }
+
+    /// `issuer` made the list, and it is the current one at `now` (seconds since 1970). The issuer's own certificate is the
+    /// caller's to check.
+    pub fn verify(&self, issuer: &Certificate<'_>, now: u64) -> Result<(), CrlError> {
+        if self.issuer != issuer.subject {
+            return Err(CrlError::Issuer);
+        }
+        if !may_sign_lists(issuer) {
+            return Err(CrlError::KeyUsage);
+        }
+        crypto::verify(issuer.key, self.scheme, Form::Der, self.tbs, self.signature)
+            .map_err(|_| CrlError::Signature)?;
+        if now < self.this_update {
+            return Err(CrlError::NotYet { this_update: self.this_update });
+        }
+        if now > self.next_update {
+            return Err(CrlError::Stale { next_update: self.next_update });
+        }
+        Ok(())
+    }
+
+    /// When the certificate of this serial number was revoked, if it was.
+    pub fn revocation(&self, serial: &[u8]) -> Option<u64> {
+        let mut entries = SliceReader::new(self.revoked).ok()?;
+        while !entries.is_finished() {
+            let (found, time) = entry(&mut entries).ok()?;
+            if found == serial {
+                return Some(time);
+            }
+        }
+        None
+    }
+}
+
+/// One entry: serial number and time.
+fn entry<'a>(reader: &mut SliceReader<'a>) -> Result<(&'a [u8], u64), CrlError> {
+    reader.sequence(|reader| {
+        let serial = AnyRef::decode(reader)?;
+        serial.tag().assert_eq(Tag::Integer)?;
+        let time = time(reader)?;
+        // Of reasons and the like no use is made; an entry of another authority's certificate would say so critically.
+        if !reader.is_finished() {
+            refuse_critical(AnyRef::decode(reader)?)?;
+        }
+        Ok((serial.value(), time))
+    })
+}
+
+fn refuse_critical(list: AnyRef<'_>) -> Result<(), CrlError> {
+    list.tag().assert_eq(Tag::Sequence)?;
+    let mut reader = SliceReader::new(list.value())?;
+    while !reader.is_finished() {
+        reader.sequence(|reader| -> Result<(), CrlError> {
+            let id = ObjectIdentifier::decode(reader)?;
+            if Tag::peek(reader)? == Tag::Boolean && bool::decode(reader)? {
+                return Err(CrlError::UnknownCritical(id));
+            }
+            <&OctetStringRef>::decode(reader)?;
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
