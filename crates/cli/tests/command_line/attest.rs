@@ -19,9 +19,9 @@ fn policy(words: &str) -> Option<&'static str> {
     match words {
         "genuine" | "-" => None,
         "genuine + allow service TD" => Some("name = 'a'\n[tdx]\nallow_service_td = true"),
-        "genuine + allow ConfigurationAndSWHardeningNeeded" => {
-            Some("name = 'a'\n[sgx]\nstatus = ['UpToDate', 'SWHardeningNeeded', 'ConfigurationAndSWHardeningNeeded']")
-        }
+        "genuine + allow ConfigurationAndSWHardeningNeeded" => Some(
+            "name = 'a'\n[sgx]\nstatus = ['UpToDate', 'SWHardeningNeeded', 'ConfigurationAndSWHardeningNeeded']",
+        ),
         "genuine + allow VMPL 1" => Some("name = 'a'\n[sev-snp]\nmax_vmpl = 1"),
         "genuine + require revocation" => Some("name = 'a'\n[nvidia]\nrequire = ['revocation']"),
         other => panic!("unknown policy `{other}`"),
@@ -82,10 +82,16 @@ fn evidence_is_shown_and_judged_by_a_policy_of_ones_own() {
         serde_json::from_str(&place.ok(&["attest", "show", &document, "--kind", "nitro"])).unwrap();
     let pcr0 = shown["pcrs"]["pcr0"].as_str().unwrap();
     let user_data = shown["user_data"].as_str().unwrap();
+    let signing_key = shown["user_data_nitriding"]["signing_key_sha256"].as_str().unwrap();
+    assert_eq!(user_data.len(), 136);
+    assert!(user_data.ends_with(signing_key), "{shown}");
     let policy = |pcr0: &str| {
-        format!("name = 'mine'\n[nitro]\nrequire = ['measurements', 'binding']\n[[nitro.measurements]]\nname = '1.0'\npcr0 = '{pcr0}'")
+        format!(
+            "name = 'mine'\n[nitro]\nrequire = ['measurements', 'binding']\n[[nitro.measurements]]\nname = '1.0'\npcr0 = '{pcr0}'"
+        )
     };
-    let (good, bad) = (place.file("good.toml", policy(pcr0)), place.file("bad.toml", policy(&"ab".repeat(48))));
+    let (good, bad) =
+        (place.file("good.toml", policy(pcr0)), place.file("bad.toml", policy(&"ab".repeat(48))));
     let at = ["attest", "verify", &document, "--kind", "nitro", "--at", "2026-02-12T17:56:02Z", "--policy"];
     let judged = |more: &[&str]| place.run(&[&at[..], more].concat());
     let accepted = judged(&[&good, "--report-data", user_data, "--json"]);
