@@ -58,21 +58,6 @@ pub fn text_model(app: &App, copy: &Copy) -> Result<Text> {
     }
 }
 
-impl Text {
-    fn replay(
-        &self,
-        options: &decoder::Options,
-        inputs: &[Opening],
-        outputs: &[Opening],
-        claim: &Claim,
-    ) -> Result<Vec<(String, Tensor)>, ReplayError> {
-        match self {
-            Self::Chat(local) => local::replay(local, inputs, outputs, claim, options),
-            Self::Embedding(embedder) => embedder.replay(inputs, claim),
-        }
-    }
-}
-
 /// One model that takes text, kept ready for re-runs on any thread.
 pub struct Ready {
     id: Digest,
@@ -98,7 +83,10 @@ impl Replayer for Ready {
         if *id != self.id {
             return Err(ReplayError::ModelAbsent(*id));
         }
-        self.text.replay(&self.options, inputs, outputs, claim)
+        match &self.text {
+            Text::Chat(local) => local::replay(local, inputs, outputs, claim, &self.options),
+            Text::Embedding(embedder) => embedder.replay(inputs, claim),
+        }
     }
 }
 
@@ -108,7 +96,7 @@ pub struct Copies<'a> {
     /// The copy that the command line names; then no other counts.
     named: Option<&'a Copy>,
     /// The language model of the last re-run: packing weights takes longer than a short answer.
-    last: RefCell<Option<(Digest, Text)>>,
+    last: RefCell<Option<Ready>>,
 }
 
 impl<'a> Copies<'a> {
@@ -120,7 +108,8 @@ impl<'a> Copies<'a> {
     /// With the named copy opened already.
     #[must_use]
     pub fn opened(self, id: Digest, local: Local) -> Self {
-        Self { last: RefCell::new(Some((id, Text::Chat(local)))), ..self }
+        let ready = Ready { id, text: Text::Chat(local), options: options(self.app) };
+        Self { last: RefCell::new(Some(ready)), ..self }
     }
 
     fn find(&self, id: &Digest) -> Result<Option<Cow<'a, Copy>>, ReplayError> {
@@ -128,10 +117,6 @@ impl<'a> Copies<'a> {
             Some(copy) => Ok((copy.id() == *id).then_some(Cow::Borrowed(copy))),
             None => Ok(model::by_id(&self.app.home, id).map_err(unavailable)?.map(Cow::Owned)),
         }
-    }
-
-    fn last(&self, id: &Digest) -> Option<Text> {
-        self.last.borrow().as_ref().filter(|(last, _)| last == id).map(|(_, text)| text.clone())
     }
 }
 
@@ -147,8 +132,8 @@ impl Replayer for Copies<'_> {
         outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
-        if let Some(text) = self.last(id) {
-            return text.replay(&options(self.app), inputs, outputs, claim);
+        if let Some(ready) = self.last.borrow().as_ref().filter(|ready| ready.id == *id) {
+            return ready.replay(id, inputs, outputs, claim);
         }
         let copy = self.find(id)?.ok_or(ReplayError::ModelAbsent(*id))?;
         match &copy.kind {
@@ -157,9 +142,8 @@ impl Replayer for Copies<'_> {
                 EngineReplayer::new(lookup, infer::options(self.app)).replay(id, inputs, outputs, claim)
             }
             Kind::Decoder(_) | Kind::Encoder(_) => {
-                let text = text_model(self.app, &copy).map_err(unavailable)?;
-                *self.last.borrow_mut() = Some((*id, text.clone()));
-                text.replay(&options(self.app), inputs, outputs, claim)
+                let ready = Ready::new(self.app, &copy).map_err(unavailable)?;
+                self.last.borrow_mut().insert(ready).replay(id, inputs, outputs, claim)
             }
         }
     }

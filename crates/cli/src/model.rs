@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hallmark_model::graph::Graph;
-use hallmark_model::llm::checkpoint::COMPUTE;
+use hallmark_model::llm::checkpoint::{COMPUTE, compute};
 use hallmark_model::llm::encoder::is_encoder;
 use hallmark_model::llm::{Architecture, Arithmetic, DecoderModel, Encoder, EncoderModel, Network, belongs};
 use hallmark_model::manifest::{MODEL_FILE, Manifest, Model};
@@ -83,8 +83,7 @@ impl Copy {
                 false => language_files(path)?,
             };
             if let Some(arithmetic) = arithmetic {
-                let compute = format!("{{\"arithmetic\":\"{}\"}}\n", arithmetic.name());
-                files.insert(COMPUTE.to_owned(), compute.into_bytes());
+                files.insert(COMPUTE.to_owned(), compute(arithmetic));
             }
             let copy = Self::from_files(files).with_context(|| format!("{} is refused", path.display()))?;
             return match (arithmetic, &copy.kind) {

@@ -7,36 +7,23 @@ mod embedding;
 
 use std::sync::Arc;
 
+use common::Copy;
 use futures_util::StreamExt as _;
 use hallmark_engine::decoder::Options;
 use hallmark_gateway::backend::{Backend as _, BackendError, Origin, Replay};
 use hallmark_gateway::chat::{Completed, Finish};
 use hallmark_gateway::dialect::Kind;
-use hallmark_gateway::local::{Local, Serving, replay};
+use hallmark_gateway::local::{Local, Serving};
 use hallmark_gateway::notary::Notary;
 use hallmark_gateway::notary::response_text;
 use hallmark_gateway::store::Memory;
 use hallmark_gateway::{System, json as canonical};
-use hallmark_receipt::{Claim, Data, Digest, Nonce, Opening, Tensor};
-use hallmark_verdict::{CheckId, Context, Policy, ReplayError, Replayer, Verdict, judge};
+use hallmark_receipt::{Data, Nonce, Tensor};
+use hallmark_verdict::{CheckId, Context, Policy, Verdict, judge};
 use serde_json::{Value, json};
 
 fn local() -> Local {
     common::decoder(&common::tiny_chat())
-}
-
-struct Copy(Local);
-
-impl Replayer for Copy {
-    fn replay(
-        &self,
-        _: &Digest,
-        inputs: &[Opening],
-        outputs: &[Opening],
-        claim: &Claim,
-    ) -> Result<Vec<(String, Tensor)>, ReplayError> {
-        replay(&self.0, inputs, outputs, claim, &Options { threads: 2, ..Options::default() })
-    }
 }
 
 struct Node {

@@ -11,11 +11,14 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use hallmark_engine::decoder::Options;
-use hallmark_gateway::local::Local;
+use hallmark_gateway::local::{Local, replay};
 use hallmark_gateway::providers::{Client, Offer, PROVIDERS, Patience, Provider, Secret};
 use hallmark_gateway::{Backend, Builder, Gateway, NativeKey};
 use hallmark_model::llm::DecoderModel;
-use hallmark_receipt::{Alg, Certificate, Envelope, KeyId, Purpose, SecretKey, Signer as _};
+use hallmark_receipt::{
+    Alg, Certificate, Claim, Digest, Envelope, KeyId, Opening, Purpose, SecretKey, Signer as _, Tensor,
+};
+use hallmark_verdict::{ReplayError, Replayer};
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy;
@@ -35,8 +38,7 @@ pub fn node() -> KeyId {
     identity().public_key().id()
 }
 
-/// A gateway's builder with a receipt key that is certified for ever.
-/// A receipt key and its certificate.
+/// A receipt key that is certified for ever, and its certificate.
 pub fn certified() -> (Envelope, hallmark_gateway::Key) {
     let key = NativeKey::from_seed(&[2; 32]).unwrap();
     let certificate = Certificate {
@@ -158,6 +160,21 @@ pub fn decoder(files: &BTreeMap<String, Vec<u8>>) -> Local {
     let names: Vec<String> = files.keys().cloned().collect();
     let model = DecoderModel::load(&names, files).unwrap();
     Local::open(model, files, &Options::default()).unwrap()
+}
+
+/// A verifier's copy of a decoder.
+pub struct Copy(pub Local);
+
+impl Replayer for Copy {
+    fn replay(
+        &self,
+        _: &Digest,
+        inputs: &[Opening],
+        outputs: &[Opening],
+        claim: &Claim,
+    ) -> Result<Vec<(String, Tensor)>, ReplayError> {
+        replay(&self.0, inputs, outputs, claim, &Options { threads: 2, ..Options::default() })
+    }
 }
 
 pub fn json_response(value: &Value) -> Response {

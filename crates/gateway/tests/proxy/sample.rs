@@ -8,14 +8,13 @@ use futures_util::future::BoxFuture;
 use hallmark_engine::decoder::Options;
 use hallmark_gateway::backend::{Answer, Backend, BackendError, ModelCard, Origin};
 use hallmark_gateway::chat::{ChatRequest, Delta};
-use hallmark_gateway::local::{Local, Serving, replay};
+use hallmark_gateway::local::Serving;
 use hallmark_gateway::proxy::{OwnCopy, Sample, Share};
 use hallmark_model::llm::DecoderModel;
-use hallmark_receipt::{Claim, Digest, Model, Opening, Tensor};
-use hallmark_verdict::{ReplayError, Replayer};
+use hallmark_receipt::Model;
 use serde_json::{Value, json};
 
-use crate::common::{builder, decoder, get, node, post, serve, tiny_chat};
+use crate::common::{Copy, builder, decoder, get, node, post, serve, tiny_chat};
 use crate::{PATHS, assert_no_end, proxy_with, request_at};
 
 /// What a gateway does that answers for a model.
@@ -71,20 +70,6 @@ impl Backend for Gateway {
             });
             Ok(Answer { deltas: deltas.boxed() })
         })
-    }
-}
-
-struct Copy(Local);
-
-impl Replayer for Copy {
-    fn replay(
-        &self,
-        _: &Digest,
-        inputs: &[Opening],
-        outputs: &[Opening],
-        claim: &Claim,
-    ) -> Result<Vec<(String, Tensor)>, ReplayError> {
-        replay(&self.0, inputs, outputs, claim, &Options::default())
     }
 }
 

@@ -207,6 +207,11 @@ fn halves(values: &[f32], head_dim: usize, row: usize) -> Vec<f32> {
     out
 }
 
+/// The `hallmark.json` that asks for `arithmetic` (`model.md` §7.6).
+pub fn compute(arithmetic: Arithmetic) -> Vec<u8> {
+    format!("{{\"arithmetic\":\"{}\"}}\n", arithmetic.name()).into_bytes()
+}
+
 /// What `hallmark.json` says.
 fn arithmetic(bytes: &[u8]) -> Result<Arithmetic, LlmError> {
     let members = Pairs::<String>::read(bytes, COMPUTE)?;

@@ -1,5 +1,6 @@
 //! Manifests, skeletons and weight trees of decoders.
 
+use hallmark_model::llm::checkpoint::compute;
 use hallmark_model::llm::model::Skeleton;
 use hallmark_model::llm::{Arithmetic, Checkpoint, DecoderModel, LlmError};
 use hallmark_model::manifest::{Manifest, Model, ModelError};
@@ -77,8 +78,12 @@ fn int8_is_another_model_of_the_same_weights() {
         assert_eq!(Skeleton::parse(int8.skeleton().to_json().as_bytes()).unwrap(), *int8.skeleton());
         assert_eq!(DecoderModel::open(int8.manifest(), &files).unwrap(), int8);
     }
-    files.insert("hallmark.json".into(), r#"{"arithmetic":"float32"}"#.into());
-    assert_eq!(DecoderModel::load(&names(&files), &files).unwrap().skeleton(), float.skeleton());
+    for arithmetic in Arithmetic::ALL {
+        files.insert("hallmark.json".into(), compute(arithmetic));
+        let said = DecoderModel::load(&names(&files), &files).unwrap();
+        assert_eq!(said.skeleton().architecture().arithmetic, arithmetic);
+        assert_eq!(said.skeleton() == float.skeleton(), arithmetic == Arithmetic::Float32);
+    }
     let wrong = [
         "",
         "{}",
