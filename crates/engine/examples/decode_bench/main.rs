@@ -1,4 +1,5 @@
-//! Decoding speed beside the speed at which this machine reads memory: `decode_bench [--layers N] [--threads N]`.
+//! Decoding speed beside the speed at which this machine reads memory: `decode_bench [--layers N] [--threads N]
+//! [--arithmetic f32|int8] [--part products|model|prompt] [--turns N]`.
 //!
 //! The shape is that of Llama 3.2 1B (5 GB of float32; fewer layers take less), with pseudo-random weights made as they are read. One token
 //! reads every weight once, so what products and the whole model read a second, beside the best of several plain loops over as much memory
@@ -42,6 +43,8 @@ const GAP: u32 = 8;
 struct Bench {
     isa: Isa,
     shape: Shape,
+    /// Times that each measurement is made.
+    turns: usize,
     memory: Memory,
     ways: Vec<Way>,
     /// What was measured, and the least that it must be.
@@ -79,7 +82,7 @@ impl Bench {
         let mut layers = Layers::new(arithmetic, self.isa, &self.shape, FAR);
         let bytes = layers.bytes() as f64;
         // Each measurement comes after one like it, which leaves a large cache as decoding leaves it: full of the same memory.
-        let rates = medians(5, self.ways.len() + ROWS.len(), |i| match self.ways.get(i) {
+        let rates = medians(self.turns, self.ways.len() + ROWS.len(), |i| match self.ways.get(i) {
             Some(way) => {
                 self.read(&pool, way);
                 self.read(&pool, way)
@@ -105,23 +108,15 @@ impl Bench {
         ));
     }
 
-    /// A whole model: batches, and with all threads also a long prompt and arrivals.
+    /// A whole model: batches, and with all threads also arrivals.
     fn model(&mut self, threads: usize, all: bool, weights: &Arc<Weights>, arithmetic: &Arithmetic) {
         let pool = Pool::new(threads);
-        let cx = Ctx::new(self.isa, &pool);
         let mut runner = Runner::new(weights, threads);
-        let mut layer = Layers::new(arithmetic, self.isa, &self.shape, 0);
-        let layer_operations = layer.operations(PROMPT) as f64;
-        let Shape { layers, hidden, vocabulary, .. } = self.shape;
-        let operations = layer_operations * layers as f64 + (2 * hidden * vocabulary) as f64;
-
         // What each of the measurements is, in order.
         let batches = self.ways.len()..self.ways.len() + ROWS.len();
-        let rates = medians(3, batches.end + if all { 3 } else { 0 }, |i| match i {
+        let rates = medians(self.turns.min(3), batches.end + usize::from(all), |i| match i {
             i if i < batches.start => self.read(&pool, &self.ways[i]),
             i if i < batches.end => runner.batch(ROWS[i - batches.start] as u32, STEPS),
-            i if i == batches.end => layer_operations / layer.run(&cx, PROMPT),
-            i if i == batches.end + 1 => operations / runner.prompt(PROMPT as u32),
             _ => runner.staggered(GAP),
         });
         let best = greatest(&rates[..batches.start]);
@@ -144,45 +139,97 @@ impl Bench {
         };
         bar("batch of 1, of the best read", batches[0] * bytes / best, 0.8);
         bar("batch of 8, of the batch of 1", batches[3] / batches[0], 4.0);
-        if let &[products, prompt, staggered] = rest {
+        if let &[staggered] = rest {
             println!("  {:42} {staggered:8.2}", format!("8 at a time, one joins every {GAP} steps"));
-            let tokens = PROMPT as f64 * prompt / operations;
-            let rate = format!("{:.0} GFLOP/s, products alone {:.0}", prompt / 1e9, products / 1e9);
-            println!("  {:42} {tokens:8.2} {rate}", format!("prompt of {PROMPT}"));
             bar("8 with arrivals, of the batch of 8", staggered / batches[3], 0.8);
-            bar("prompt, of the products' rate", prompt / products, 0.8);
         }
+    }
+
+    /// A long prompt beside the products of its layers.
+    fn prompt(&mut self, threads: usize, weights: &Arc<Weights>, arithmetic: &Arithmetic) {
+        let pool = Pool::new(threads);
+        let cx = Ctx::new(self.isa, &pool);
+        let mut runner = Runner::new(weights, threads);
+        let mut layer = Layers::new(arithmetic, self.isa, &self.shape, 0);
+        let layer_operations = layer.operations(PROMPT) as f64;
+        let Shape { layers, hidden, vocabulary, .. } = self.shape;
+        let operations = layer_operations * layers as f64 + (2 * hidden * vocabulary) as f64;
+        let rates = medians(self.turns, 2, |i| match i {
+            0 => layer_operations / layer.run(&cx, PROMPT),
+            _ => operations / runner.prompt(PROMPT as u32),
+        });
+        let (products, prompt) = (rates[0], rates[1]);
+        println!("\nprompt of {PROMPT}, {}, {threads} threads", arithmetic.name);
+        println!("  {:42} {:8.0} G operations/s", "products of a layer", products / 1e9);
+        let tokens = PROMPT as f64 * prompt / operations;
+        println!("  {:42} {:8.0} G operations/s, {tokens:.1} tokens/s", "whole model", prompt / 1e9);
+        let text = format!("{}, {threads} threads: prompt, of the products' rate", arithmetic.name);
+        self.bars.push((text, prompt / products, 0.8));
+    }
+}
+
+/// What to measure.
+struct Choice {
+    shape: Shape,
+    /// Beside one.
+    threads: usize,
+    turns: usize,
+    arithmetic: Option<String>,
+    part: Option<String>,
+}
+
+impl Choice {
+    fn from_arguments() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut choice = Self { shape: LLAMA_1B, threads, turns: 5, arithmetic: None, part: None };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().unwrap_or_default();
+            let number = || value.parse().expect("a number");
+            match name.as_str() {
+                "--layers" => choice.shape.layers = number(),
+                "--threads" => choice.threads = number(),
+                "--turns" => choice.turns = number(),
+                "--arithmetic" => choice.arithmetic = Some(value),
+                "--part" => choice.part = Some(value),
+                _ => panic!("cannot take {name}"),
+            }
+        }
+        choice
+    }
+
+    fn takes(&self, part: &str, arithmetic: &Arithmetic) -> bool {
+        let chosen = |choice: &Option<String>, name| choice.as_deref().is_none_or(|chosen| chosen == name);
+        chosen(&self.part, part) && chosen(&self.arithmetic, arithmetic.name)
     }
 }
 
 fn main() {
-    let most = std::thread::available_parallelism().map_or(1, usize::from);
-    let (mut shape, mut threads) = (LLAMA_1B, most);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().unwrap_or_default().parse().expect("a number");
-        match name.as_str() {
-            "--layers" => shape.layers = value,
-            "--threads" => threads = value,
-            _ => panic!("cannot take {name}"),
-        }
-    }
+    let choice = Choice::from_arguments();
+    let Choice { shape, threads, turns, .. } = choice;
     let counts = if threads == 1 { vec![1] } else { vec![1, threads] };
     let isa = Isa::detect();
-    let mut bench = Bench { isa, shape, memory: Memory::new(FAR), ways: ways(), bars: Vec::new() };
+    let mut bench = Bench { isa, shape, turns, memory: Memory::new(FAR), ways: ways(), bars: Vec::new() };
     println!("{isa}, the shape of Llama 3.2 1B with {} layers", shape.layers);
-    for arithmetic in &ARITHMETICS {
+    for arithmetic in ARITHMETICS.iter().filter(|arithmetic| choice.takes("products", arithmetic)) {
         for &threads in &counts {
             bench.products(threads, arithmetic);
         }
     }
     let made = Made::new(&shape);
     for arithmetic in &ARITHMETICS {
+        let [model, prompt] = ["model", "prompt"].map(|part| choice.takes(part, arithmetic));
+        if !model && !prompt {
+            continue;
+        }
         let files: Vec<String> = arithmetic.files.iter().map(|&file| file.to_owned()).collect();
         let checkpoint = Checkpoint::open(&files, &made).unwrap();
         let weights = Arc::new(Weights::load(&checkpoint, isa).unwrap());
-        for &count in &counts {
+        for &count in counts.iter().filter(|_| model) {
             bench.model(count, count == threads, &weights, arithmetic);
+        }
+        if prompt {
+            bench.prompt(threads, &weights, arithmetic);
         }
     }
     println!();

@@ -56,6 +56,10 @@ pub fn ways() -> Vec<Way> {
     if std::arch::is_x86_feature_detected!("avx512f") {
         return avx512::WAYS.into();
     }
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        return avx2::WAYS.into();
+    }
     vec![
         Way { name: "1 stream", read: plain::<1> },
         Way { name: "2 streams", read: plain::<2> },
@@ -79,45 +83,59 @@ fn plain<const S: usize>(data: &[f32]) -> f32 {
     sums.iter().sum()
 }
 
+/// The loops of one instruction set in one module.
 #[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use std::arch::x86_64::*;
+macro_rules! loops {
+    ($name:ident, $feature:literal, $vector:ident, $zero:ident, $load:ident, $add:ident) => {
+        mod $name {
+            use std::arch::x86_64::*;
 
-    use super::{LINE, STEP, Way};
+            use super::{LINE, STEP, Way};
 
-    /// `S` streams, asking for what lies `D` lines ahead (0: nothing) with hint `H`.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn streams<const S: usize, const D: usize, const H: i32>(data: &[f32]) -> f32 {
-        let part = data.len() / S;
-        let mut sums = [_mm512_setzero_ps(); 8];
-        for at in (0..part).step_by(STEP) {
-            for stream in 0..S {
-                for v in 0..STEP / LINE {
-                    // SAFETY: inside `data`, but for prefetches, which may ask for any address.
-                    unsafe {
-                        let from = data.as_ptr().add(stream * part + at + v * LINE);
-                        if D > 0 {
-                            _mm_prefetch::<H>(from.wrapping_add(D * LINE).cast());
+            const LANES: usize = size_of::<$vector>() / size_of::<f32>();
+
+            /// `S` streams, asking for what lies `D` lines ahead (0: nothing) with hint `H`.
+            #[target_feature(enable = $feature)]
+            unsafe fn streams<const S: usize, const D: usize, const H: i32>(data: &[f32]) -> f32 {
+                let part = data.len() / S;
+                let mut sums = [$zero(); 8];
+                for at in (0..part).step_by(STEP) {
+                    for stream in 0..S {
+                        for v in 0..STEP / LANES {
+                            // SAFETY: inside `data`, but for prefetches, which may ask for any address.
+                            unsafe {
+                                let from = data.as_ptr().add(stream * part + at + v * LANES);
+                                if D > 0 && v * LANES % LINE == 0 {
+                                    _mm_prefetch::<H>(from.wrapping_add(D * LINE).cast());
+                                }
+                                let sum = &mut sums[(stream * (STEP / LANES) + v) % 8];
+                                *sum = $add(*sum, $load(from));
+                            }
                         }
-                        let sum = &mut sums[(stream * 4 + v) % 8];
-                        *sum = _mm512_add_ps(*sum, _mm512_loadu_ps(from));
                     }
                 }
+                // SAFETY: a vector is so many float32.
+                let lanes = sums.map(|sum| unsafe { std::mem::transmute::<$vector, [f32; LANES]>(sum) });
+                lanes.as_flattened().iter().sum()
             }
-        }
-        sums.into_iter().map(|sum| _mm512_reduce_add_ps(sum)).sum()
-    }
 
-    pub(super) const WAYS: [Way; 10] = [
-        Way { name: "1 stream", read: streams::<1, 0, 0> },
-        Way { name: "2 streams", read: streams::<2, 0, 0> },
-        Way { name: "4 streams", read: streams::<4, 0, 0> },
-        Way { name: "8 streams", read: streams::<8, 0, 0> },
-        Way { name: "1 stream, asking 64 lines ahead", read: streams::<1, 64, _MM_HINT_T0> },
-        Way { name: "1 stream, asking level 2 for 128 ahead", read: streams::<1, 128, _MM_HINT_T1> },
-        Way { name: "1 stream, asking 32 ahead, non-temporal", read: streams::<1, 32, _MM_HINT_NTA> },
-        Way { name: "4 streams, asking 16 ahead", read: streams::<4, 16, _MM_HINT_T0> },
-        Way { name: "8 streams, asking 16 ahead", read: streams::<8, 16, _MM_HINT_T0> },
-        Way { name: "16 streams, asking 16 ahead", read: streams::<16, 16, _MM_HINT_T0> },
-    ];
+            pub(super) const WAYS: [Way; 10] = [
+                Way { name: "1 stream", read: streams::<1, 0, 0> },
+                Way { name: "2 streams", read: streams::<2, 0, 0> },
+                Way { name: "4 streams", read: streams::<4, 0, 0> },
+                Way { name: "8 streams", read: streams::<8, 0, 0> },
+                Way { name: "1 stream, asking 64 lines ahead", read: streams::<1, 64, _MM_HINT_T0> },
+                Way { name: "1 stream, asking level 2 for 128 ahead", read: streams::<1, 128, _MM_HINT_T1> },
+                Way { name: "1 stream, asking 32 ahead, non-temporal", read: streams::<1, 32, _MM_HINT_NTA> },
+                Way { name: "4 streams, asking 16 ahead", read: streams::<4, 16, _MM_HINT_T0> },
+                Way { name: "8 streams, asking 16 ahead", read: streams::<8, 16, _MM_HINT_T0> },
+                Way { name: "16 streams, asking 16 ahead", read: streams::<16, 16, _MM_HINT_T0> },
+            ];
+        }
+    };
 }
+
+#[cfg(target_arch = "x86_64")]
+loops!(avx512, "avx512f", __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_add_ps);
+#[cfg(target_arch = "x86_64")]
+loops!(avx2, "avx2", __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_add_ps);

@@ -17,13 +17,16 @@ pub(crate) fn chunks(
     work: impl Fn(usize, &mut [f32]) + Sync,
 ) {
     let grain = grain.max(1);
-    let most = exec.pool.threads().min(out.len().saturating_mul(cost) / WORTH);
+    let worth = out.len().saturating_mul(cost) / WORTH;
+    let most = exec.pool.threads().min(worth);
     let grains = out.len().div_ceil(grain);
     if most < 2 || grains < 2 {
         work(0, out);
         return;
     }
-    let size = grains.div_ceil(grains.min(2 * most)) * grain;
+    // Up to four for each thread, where each is worth one: parts may differ in what they cost, as positions of a prompt do.
+    let parts = worth.min(4 * exec.pool.threads()).max(2 * most);
+    let size = grains.div_ceil(grains.min(parts)) * grain;
     // Each part is locked once, by the thread that takes it.
     let parts: Vec<Mutex<&mut [f32]>> = out.chunks_mut(size).map(Mutex::new).collect();
     exec.pool.run(parts.len(), |part| {

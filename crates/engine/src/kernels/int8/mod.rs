@@ -35,7 +35,7 @@ pub fn product(
         return;
     }
     let kernels = weight.kernels();
-    let rows = Rows::of(cx, x, k);
+    let rows = Rows::of(cx, x, k, kernels.flip);
     let job = Job {
         kernels,
         table: cx.table(),

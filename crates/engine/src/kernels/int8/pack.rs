@@ -1,5 +1,7 @@
 //! Quantised operands in the order in which tiles read them.
 
+use std::sync::{Mutex, PoisonError};
+
 use hallmark_model::numeric::canonical_f32;
 use hallmark_model::numeric::int8::INT8_BLOCK;
 
@@ -8,6 +10,9 @@ use super::super::simd::per_isa;
 use super::Lines;
 use super::tile::{GROUP, GROUPS, Kernels, kernels};
 use crate::isa::Isa;
+
+/// Elements that threads share the quantising of: below it, waking them costs more.
+const WORTH: usize = 1 << 15;
 
 /// A constant right operand of `k` x `n`, quantised along k and packed for one instruction set: panels of so many columns as a vector has
 /// lanes. A panel has for each block the columns' scales, then groups of four k, four integers of each column side by side. What is beyond the
@@ -92,21 +97,39 @@ pub(super) struct Rows {
     pub(super) integers: Vec<i8>,
     /// One scale a block, row by row.
     pub(super) scales: Vec<f32>,
-    /// What a block's sum starts from: it takes back what flipped weights add.
+    /// What a block's sum starts from: it takes back what flipped weights add; 0 where none are flipped.
     pub(super) starts: Vec<i32>,
 }
 
 impl Rows {
-    /// Quantises `x`, rows of `k` elements.
-    pub(super) fn of(cx: &Ctx<'_>, x: &[f32], k: usize) -> Self {
-        let (m, blocks) = (x.len() / k.max(1), k.div_ceil(INT8_BLOCK));
+    /// Quantises `x`, rows of `k` elements, for weights that are combined with `flip`.
+    pub(super) fn of(cx: &Ctx<'_>, x: &[f32], k: usize, flip: u8) -> Self {
+        let (m, blocks, isa) = (x.len() / k.max(1), k.div_ceil(INT8_BLOCK), cx.isa());
         let (mut integers, mut scales) = (vec![0; m * blocks * INT8_BLOCK], vec![0.0; m * blocks]);
-        let rows = x.chunks_exact(k.max(1)).zip(integers.chunks_exact_mut((blocks * INT8_BLOCK).max(1)));
-        for ((x, integers), scales) in rows.zip(scales.chunks_exact_mut(blocks.max(1))) {
-            quantise(cx.isa(), x, integers, scales);
-        }
         let mut starts = vec![0; m * blocks];
-        total(cx.isa(), &integers, &mut starts);
+        // Threads take rows where there is work for several.
+        let parts = if x.len() < WORTH { 1 } else { m.min(4 * cx.pool().threads()) };
+        let rows = m.div_ceil(parts.max(1)).max(1);
+        let at_once = (rows * blocks).max(1);
+        let parts: Vec<_> = x
+            .chunks(rows * k.max(1))
+            .zip(integers.chunks_mut(at_once * INT8_BLOCK))
+            .zip(scales.chunks_mut(at_once).zip(starts.chunks_mut(at_once)))
+            // Each part is locked once, by the thread that takes it.
+            .map(Mutex::new)
+            .collect();
+        cx.pool().run(parts.len(), |part| {
+            let Some(part) = parts.get(part) else { return };
+            let ((x, integers), (scales, starts)) = &mut *part.lock().unwrap_or_else(PoisonError::into_inner);
+            let rows = x.chunks_exact(k.max(1)).zip(integers.chunks_exact_mut((blocks * INT8_BLOCK).max(1)));
+            for ((x, integers), scales) in rows.zip(scales.chunks_exact_mut(blocks.max(1))) {
+                quantise(isa, x, integers, scales);
+            }
+            if flip != 0 {
+                total(isa, integers, starts);
+            }
+        });
+        drop(parts);
         Self { blocks, integers, scales, starts }
     }
 }
