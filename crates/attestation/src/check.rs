@@ -91,6 +91,10 @@ pub enum Reason {
     UnknownRoot { got: Digest },
     #[error("a development root, which anybody can sign with (SIMULATED)")]
     SimulatedRoot { got: Digest },
+    #[error("marked SIMULATED, under a maker's root")]
+    Marked,
+    #[error("a development root, and nothing that is signed says SIMULATED")]
+    Unmarked,
     #[error("the chain does not hold: {0}")]
     Chain(#[from] ChainError),
     #[error("the revocation list does not hold: {0}")]
@@ -122,6 +126,8 @@ impl Cause for Reason {
             Self::Nitro(error) => error.code(),
             Self::UnknownRoot { .. } => "unknown-root",
             Self::SimulatedRoot { .. } => "simulated-root",
+            Self::Marked => "marked",
+            Self::Unmarked => "unmarked",
             Self::Chain(error) => error.code(),
             Self::Crl(_) => "revocation-list",
             Self::Revoked { .. } => "revoked",

@@ -23,12 +23,16 @@ pub mod encoding;
 pub mod measurement;
 pub mod nitro;
 pub mod policy;
+pub mod producer;
 pub mod report;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 pub mod x509;
 
 pub use check::{Check, CheckId, Outcome, Reason, Why};
 pub use measurement::{Measurements, Register};
 pub use policy::{Policy, PolicyError};
+pub use producer::{Evidence, ProduceError, Producer, Request};
 pub use report::{Attested, Context, Dangers, Decision, Report};
 
 /// The kinds of evidence.

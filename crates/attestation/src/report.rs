@@ -135,6 +135,8 @@ pub(crate) struct Judgement<'a> {
     common: Common<'a>,
     checks: Vec<Check>,
     simulated: bool,
+    /// Whether the signed part says SIMULATED; to be set before the root is looked at.
+    pub marked: bool,
 }
 
 /// What every section of a policy has.
@@ -159,7 +161,7 @@ impl<'a, S> From<&'a Section<S>> for Common<'a> {
 
 impl<'a> Judgement<'a> {
     pub fn new(kind: Kind, context: &'a Context<'a>, common: Common<'a>) -> Self {
-        Self { kind, context, common, checks: Vec::new(), simulated: false }
+        Self { kind, context, common, checks: Vec::new(), simulated: false, marked: false }
     }
 
     /// Records a check that was made.
@@ -177,12 +179,28 @@ impl<'a> Judgement<'a> {
         self.checks.iter().any(|check| check.id == id && check.has_passed())
     }
 
-    /// §3.2: the certificate is a pinned root of this kind.
-    pub fn root(&mut self, certificate: &[u8]) {
+    /// The name of the pinned root of this kind that the certificate is. A development root goes with the mark, and no other does.
+    pub fn find_root(&mut self, certificate: &[u8]) -> Result<&'static str, Reason> {
         let found = anchors::find(self.kind, certificate, self.context.dangers.accept_simulated);
         self.simulated |= found.is_some_and(|anchor| anchor.simulated);
-        let root =
-            found.map(|anchor| anchor.name).ok_or(Reason::UnknownRoot { got: Digest::of(&[certificate]) });
+        match found {
+            Some(anchor) if anchor.simulated && !self.marked => Err(Reason::Unmarked),
+            Some(anchor) if !anchor.simulated && self.marked => Err(Reason::Marked),
+            Some(anchor) => Ok(anchor.name),
+            None => {
+                let got = Digest::of(&[certificate]);
+                Err(if anchors::is_development(got) {
+                    Reason::SimulatedRoot { got }
+                } else {
+                    Reason::UnknownRoot { got }
+                })
+            }
+        }
+    }
+
+    /// §3.2: the certificate is a pinned root of this kind.
+    pub fn root(&mut self, certificate: &[u8]) {
+        let root = self.find_root(certificate);
         self.record(CheckId::Root, root);
     }
 

@@ -10,6 +10,8 @@ use hallmark_receipt::{Digest, time};
 pub mod certificate;
 pub mod chain;
 pub mod crl;
+#[cfg(any(test, feature = "simulated"))]
+pub mod write;
 
 pub use certificate::{Certificate, CertificateError, Extension};
 pub use chain::{Chain, ChainError, Rules};
