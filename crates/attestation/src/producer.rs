@@ -56,11 +56,11 @@ pub enum ProduceError {
         /// The time that was asked for.
         got: u64,
     },
-    /// A flaw that this kind cannot have.
-    #[error("evidence of kind {} cannot have the flaw `{flaw}`", kind.name())]
+    /// A flaw that this form cannot have.
+    #[error("evidence of form `{form}` cannot have the flaw `{flaw}`")]
     Flaw {
-        /// The kind.
-        kind: Kind,
+        /// The form's name.
+        form: &'static str,
         /// The flaw's name.
         flaw: &'static str,
     },

@@ -25,9 +25,12 @@
 //! # }
 //! ```
 
+mod dcap;
 mod flaw;
 mod nitro;
+mod nvidia;
 mod pki;
+mod snp;
 
 use hallmark_receipt::{Digest, domain};
 
@@ -53,16 +56,66 @@ pub const MARK: &str = "SIMULATED";
 pub enum Form {
     /// A Nitro document.
     Nitro,
+    /// A TDX quote of version 4, TDX 1.0.
+    TdxV4,
+    /// A TDX quote of version 5, TDX 1.5.
+    TdxV5,
+    /// An SGX quote of version 3.
+    Sgx,
+    /// A SEV-SNP report of version 2 by a VCEK, of Milan.
+    SnpV2,
+    /// Of version 3 by a VCEK, of Genoa.
+    SnpV3,
+    /// Of version 5 by a VCEK, of Turin.
+    SnpV5,
+    /// Of version 3 by a VLEK, of Milan.
+    SnpVlek,
+    /// A report of a Hopper GPU.
+    Nvidia,
 }
 
 impl Form {
     /// Every form, in order; the first one of a kind is its usual one.
-    pub const ALL: [Self; 1] = [Self::Nitro];
+    pub const ALL: [Self; 9] = [
+        Self::Nitro,
+        Self::TdxV4,
+        Self::TdxV5,
+        Self::Sgx,
+        Self::SnpV2,
+        Self::SnpV3,
+        Self::SnpV5,
+        Self::SnpVlek,
+        Self::Nvidia,
+    ];
+
+    /// Its name, on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nitro => "nitro",
+            Self::TdxV4 => "tdx-v4",
+            Self::TdxV5 => "tdx-v5",
+            Self::Sgx => "sgx-v3",
+            Self::SnpV2 => "sev-snp-v2",
+            Self::SnpV3 => "sev-snp-v3",
+            Self::SnpV5 => "sev-snp-v5",
+            Self::SnpVlek => "sev-snp-vlek",
+            Self::Nvidia => "nvidia",
+        }
+    }
+
+    /// The form of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|form| form.name() == name)
+    }
 
     /// The kind of evidence.
     pub fn kind(self) -> Kind {
         match self {
             Self::Nitro => Kind::Nitro,
+            Self::TdxV4 | Self::TdxV5 => Kind::Tdx,
+            Self::Sgx => Kind::Sgx,
+            Self::SnpV2 | Self::SnpV3 | Self::SnpV5 | Self::SnpVlek => Kind::SevSnp,
+            Self::Nvidia => Kind::Nvidia,
         }
     }
 
@@ -74,6 +127,9 @@ impl Form {
     fn root(self) -> (Curve, Rung) {
         match self {
             Self::Nitro => (Curve::P384, nitro::root()),
+            Self::TdxV4 | Self::TdxV5 | Self::Sgx => (Curve::P256, dcap::root()),
+            Self::SnpV2 | Self::SnpV3 | Self::SnpV5 | Self::SnpVlek => (Curve::P384, snp::root(self)),
+            Self::Nvidia => (Curve::P384, nvidia::root()),
         }
     }
 }
@@ -136,8 +192,8 @@ impl Producer for Provider {
     }
 
     fn produce(&self, request: &Request) -> Result<Evidence, ProduceError> {
-        if let Some(flaw) = self.flaw.filter(|flaw| !flaw.kinds().contains(&self.kind())) {
-            return Err(ProduceError::Flaw { kind: self.kind(), flaw: flaw.name() });
+        if let Some(flaw) = self.flaw.filter(|flaw| !flaw.forms().contains(&self.form)) {
+            return Err(ProduceError::Flaw { form: self.form.name(), flaw: flaw.name() });
         }
         let seed = match self.flaw {
             Some(Flaw::OtherRoot) => domain::SIMULATED.hash(&[&self.seed, b"another root"]).0,
@@ -147,6 +203,9 @@ impl Producer for Provider {
             Draft { seed, form: self.form, measurements: &self.measurements, flaw: self.flaw, request };
         let mut evidence = match self.form {
             Form::Nitro => nitro::produce(&draft)?,
+            Form::TdxV4 | Form::TdxV5 | Form::Sgx => dcap::produce(&draft)?,
+            Form::SnpV2 | Form::SnpV3 | Form::SnpV5 | Form::SnpVlek => snp::produce(&draft)?,
+            Form::Nvidia => nvidia::produce(&draft)?,
         };
         match self.flaw {
             Some(Flaw::Truncated) => evidence.evidence.truncate(evidence.evidence.len().saturating_sub(1)),
@@ -159,9 +218,9 @@ impl Producer for Provider {
 }
 
 /// What one piece of evidence is made from.
+#[derive(Clone, Copy)]
 struct Draft<'a> {
     seed: Seed,
-    #[allow(dead_code)]
     form: Form,
     measurements: &'a Measurements,
     flaw: Option<Flaw>,
@@ -187,6 +246,37 @@ impl Draft<'_> {
                 let own = pki::bytes(&self.seed, &format!("measurement {register}"));
                 out.iter_mut().zip(own).for_each(|(to, from)| *to = from);
             }
+        }
+        Ok(out)
+    }
+
+    /// The measurement that was asked for, else zeros.
+    fn asked<const N: usize>(&self, register: Register) -> Result<[u8; N], ProduceError> {
+        if self.measurements.contains_key(&register) { self.measurement(register) } else { Ok([0; N]) }
+    }
+
+    /// No other register was asked for.
+    fn only(&self, registers: &[Register]) -> Result<(), ProduceError> {
+        match self.measurements.iter().find(|(register, _)| !registers.contains(register)) {
+            Some((register, value)) => {
+                Err(ProduceError::Register { register: register.to_string(), got: value.len() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The one field of report data or nonce.
+    fn report_data(&self) -> Result<[u8; 64], ProduceError> {
+        let Request { report_data, nonce, .. } = self.request;
+        let asked = match (report_data.is_empty(), nonce.is_empty()) {
+            (false, false) => return Err(ProduceError::OneField),
+            (true, _) => self.bounded("nonce", nonce, 64)?,
+            _ => self.bounded("report data", report_data, 64)?,
+        };
+        let mut out = [0; 64];
+        out.iter_mut().zip(asked).for_each(|(to, from)| *to = *from);
+        if self.has(Flaw::Nonce) || self.has(Flaw::Binding) {
+            out.iter_mut().take(1).for_each(|byte| *byte ^= 1);
         }
         Ok(out)
     }

@@ -150,6 +150,8 @@ impl<'a> Hierarchy<'a> {
                 issuer.authority = None;
                 issuer.template.extensions.push(extension(BASIC_CONSTRAINTS, true, &[0x30]));
             }
+            Some(Flaw::SameSerial) => leaf.template.serial.clone_from(&issuer.template.serial),
+            Some(Flaw::MakersRoot) => leaf.template.issuer = makers_authority(),
             Some(Flaw::SwappedLeaf) => {
                 let curve = if matches!(leaf.entity.key, Key::P256(_)) { Curve::P256 } else { Curve::P384 };
                 leaf.template.spki = key(&draft.seed, "swapped", curve)?.spki();
@@ -159,8 +161,8 @@ impl<'a> Hierarchy<'a> {
         Ok(())
     }
 
-    /// The certificates, leaf first.
-    pub fn certificates(&self) -> Vec<Vec<u8>> {
+    /// The certificates as they were issued, leaf first.
+    pub fn issued(&self) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         for (place, link) in self.links.iter().enumerate() {
             let issuer = self.links.get(place.saturating_add(1)).unwrap_or(link);
@@ -169,6 +171,12 @@ impl<'a> Hierarchy<'a> {
             template.extensions.push(write::key_usage(link.usage));
             out.push(template.sign(&issuer.entity.key));
         }
+        out
+    }
+
+    /// The certificates as they are handed on, leaf first.
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        let mut out = self.issued();
         let Some(leaf) = out.first_mut() else { return out };
         match self.draft.flaw {
             Some(Flaw::CertificateSignature) => flip_last(leaf),
@@ -180,7 +188,7 @@ impl<'a> Hierarchy<'a> {
             }
             Some(Flaw::ChainTooLong) => {
                 let root = out.last().cloned().unwrap_or_default();
-                out.extend(std::iter::repeat_n(root, 8));
+                out.extend(std::iter::repeat_n(root, 16));
             }
             _ => {}
         }
@@ -189,6 +197,24 @@ impl<'a> Hierarchy<'a> {
 
     /// The revocation lists of the issuers of the certificates from `first` up.
     pub fn lists(&self, first: usize) -> Vec<Vec<u8>> {
+        self.words(first, |word| {
+            let serial: &[u8] = &word.of.serial;
+            word.authority.revocation_list(if word.revokes { &[serial] } else { &[] }, word.span)
+        })
+    }
+
+    /// What their issuers answer (OCSP) about the certificates from `first` up.
+    pub fn answers(&self, first: usize) -> Vec<Vec<u8>> {
+        self.words(first, |word| {
+            // A hold (reason 6) is a revocation that may end.
+            let status = if word.revokes { write::revoked(word.span.from, 6) } else { write::good() };
+            let answer = word.of.answer(word.issuer, status, word.span);
+            word.authority.respond(&[answer], word.span.from, &[])
+        })
+    }
+
+    /// One word for each certificate from `first` up; a flaw is in the first.
+    fn words(&self, first: usize, say: impl Fn(&Word<'_>) -> Vec<u8>) -> Vec<Vec<u8>> {
         let at = self.draft.request.at;
         let mut out = Vec::new();
         for (certificate, issuer) in self.links.iter().zip(self.links.iter().skip(1)).skip(first) {
@@ -205,19 +231,32 @@ impl<'a> Hierarchy<'a> {
             if has(Flaw::ListSigner) {
                 authority.key = certificate.entity.key.clone();
             }
-            let serial: &[u8] = &certificate.template.serial;
-            let mut list = if has(Flaw::Revoked) {
-                authority.revocation_list(&[serial], span)
-            } else {
-                authority.revocation_list(&[], span)
-            };
+            let revokes = has(Flaw::Revoked);
+            let (of, issuer) = (&certificate.entity, &issuer.entity);
+            let mut word = say(&Word { of, issuer, authority: &authority, revokes, span });
             if has(Flaw::ListTrailing) {
-                list.push(0);
+                word.push(0);
             }
-            out.push(list);
+            out.push(word);
         }
         out
     }
+}
+
+/// What an authority says of a certificate.
+struct Word<'a> {
+    of: &'a Entity,
+    issuer: &'a Entity,
+    /// Who signs: the issuer, if nothing is wrong.
+    authority: &'a Entity,
+    revokes: bool,
+    span: Span,
+}
+
+/// The name of AMD's own authority of Milan, DER.
+fn makers_authority() -> Vec<u8> {
+    let authority = crate::x509::Certificate::parse(include_bytes!("../roots/milan-ask.der"));
+    authority.map_or_else(|_| Vec::new(), |authority| authority.subject.to_vec())
 }
 
 /// Of the arc for examples (RFC 5612).
