@@ -24,6 +24,7 @@ pub mod measurement;
 pub mod nitro;
 pub mod policy;
 pub mod report;
+pub mod snp;
 pub mod x509;
 
 pub use check::{Check, CheckId, Outcome, Reason, Why};
@@ -92,6 +93,7 @@ impl<'a> Input<'a> {
 pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     match kind {
         Kind::Nitro => nitro::verify(input, context),
+        Kind::SevSnp => snp::verify(input, context),
         _ => nitro::verify(input, context),
     }
 }
