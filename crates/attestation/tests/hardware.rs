@@ -5,9 +5,9 @@ mod vectors;
 
 use hallmark_attestation::crypto::Scheme;
 use hallmark_attestation::x509::{Chain, Rules};
-use hallmark_attestation::{CheckId, Kind, Report, anchors, encoding};
+use hallmark_attestation::{CheckId, Context, Input, Kind, Report, anchors, encoding, verify};
 use hallmark_receipt::check::Cause as _;
-use vectors::Vector;
+use vectors::{Files, Vector};
 
 /// Genuine evidence under `genuine`, alone.
 const NITRO: Vector = Vector {
@@ -196,4 +196,60 @@ fn a_turin_certificate_ends_in_its_root() {
     chain.verify_validity(1_735_689_600).unwrap();
     let root = anchors::find(Kind::SevSnp, chain.root().der, &[]).unwrap();
     assert_eq!(root.name, "AMD ARK Turin");
+}
+
+/// A certificate table (AMD 56421 §4.1.8.1) of these GUIDs and items.
+fn table(items: &[(u128, &[u8])]) -> Vec<u8> {
+    let mut offset = (items.len() + 1) * 24;
+    let mut table = Vec::new();
+    for (guid, item) in items {
+        table.extend(guid.to_be_bytes());
+        table.extend(u32::try_from(offset).unwrap().to_le_bytes());
+        table.extend(u32::try_from(item.len()).unwrap().to_le_bytes());
+        offset += item.len();
+    }
+    table.extend([0; 24]);
+    items.iter().for_each(|(_, item)| table.extend(*item));
+    table
+}
+
+#[test]
+fn an_extended_report_brings_its_certificates() {
+    const VCEK: u128 = 0x63da758d_e664_4564_adc5_f4b93be8accd;
+    const ARK: u128 = 0xc0b406a4_a803_4952_9743_3fb6014cd0ae;
+    let Some(files) = SNP.read() else { return };
+    let table = table(&[
+        (VCEK, &files.certificates[0]),
+        (ARK, include_bytes!("../src/roots/milan-ark.der")),
+        (1, b"a host's own"),
+    ]);
+    let behind =
+        Files { evidence: [&files.evidence[..], &table].concat(), certificates: Vec::new(), ..files.clone() };
+    let beside = Files { certificates: vec![table], ..files.clone() };
+    let none = Files { certificates: Vec::new(), ..files.clone() };
+    let stranger =
+        Files { certificates: [&files.certificates[..], &[b"0\x03\x02\x01\x01".to_vec()]].concat(), ..files };
+    for (files, decision) in [(behind, 0), (beside, 0), (none, 3), (stranger, 1)] {
+        let report = SNP.judge(&files, &SNP.policy());
+        assert_eq!(report.exit_code(), decision, "{}", shown(&report));
+    }
+}
+
+#[test]
+fn report_data_holds_the_nonce_or_the_binding() {
+    let Some(files) = VLEK.read() else { return };
+    let data = &files.evidence[0x50..0x90];
+    let policy = VLEK.policy();
+    let certificates = [files.certificates[0].as_slice()];
+    let input = Input { certificates: &certificates, ..Input::of(&files.evidence) };
+    for (nonce, binding, failed) in [
+        (Some(data), Some(data), None),
+        (Some(&data[..63]), None, Some(CheckId::Nonce)),
+        (Some(&[][..]), None, Some(CheckId::Nonce)),
+        (None, Some(&data[..63]), Some(CheckId::Binding)),
+    ] {
+        let context = Context { nonce, binding, ..Context::new(VLEK.at, &policy) };
+        let report = verify(Kind::SevSnp, &input, &context);
+        assert_eq!(report.reasons().map(|(id, _)| id).next(), failed, "{}", shown(&report));
+    }
 }
