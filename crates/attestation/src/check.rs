@@ -5,7 +5,7 @@ use hallmark_receipt::{Digest, catalog, check, wire::to_hex};
 
 use crate::measurement::Register;
 use crate::x509::{ChainError, CrlError};
-use crate::{encoding, nitro};
+use crate::{encoding, nitro, snp};
 
 /// One check that was made or not made.
 pub type Check = check::Check<CheckId>;
@@ -40,6 +40,22 @@ catalog! {
     Age = "age", Environment, "attestation.md §3.12", "when it was made";
     /// Nitro: signed with ES384.
     Algorithm = "algorithm", Environment, "attestation.md §4.2", "how it is signed";
+    /// SEV-SNP: certificates and processor are of one product.
+    Product = "product", Environment, "attestation.md §6.3", "which processors it is of";
+    /// SEV-SNP: the kind of key that signed is the certificate's, and allowed.
+    Key = "key", Environment, "attestation.md §6.4", "whether the key is one chip's or a cloud's";
+    /// SEV-SNP: the certificate is of the reported security versions.
+    CertifiedTcb = "certified-tcb", Environment, "attestation.md §6.6", "that the platform runs what it reports";
+    /// SEV-SNP: the platform's security versions agree, and are not below the policy's.
+    Tcb = "tcb", Environment, "attestation.md §6.7", "that the platform's firmware is as new as it should be";
+    /// SEV-SNP: the certificate's chip is the report's.
+    ChipId = "chip-id", Environment, "attestation.md §6.8", "which chip it is";
+    /// SEV-SNP: the privilege level that asked.
+    Vmpl = "vmpl", Environment, "attestation.md §6.9", "which part of the guest asked for it";
+    /// SEV-SNP: what the guest's owner allowed the host.
+    GuestPolicy = "guest-policy", Environment, "attestation.md §6.10", "what the host may do to the guest";
+    /// SEV-SNP: the platform's settings.
+    Platform = "platform", Environment, "attestation.md §6.11", "how the platform is set up";
 }
 
 /// Why a check was not made.
@@ -76,6 +92,24 @@ pub enum Why {
         /// Which, from the leaf, which is 0.
         at: usize,
     },
+    /// The certificate of the key that signs was not given.
+    #[error("no certificate of the signing key ({of}) was given")]
+    NoCertificate {
+        /// The kind of key.
+        of: &'static str,
+    },
+    /// The host masks the chip's id.
+    #[error("the host masks the chip's id")]
+    MaskedChip,
+    /// A VLEK is no chip's own.
+    #[error("the signing key is a VLEK, which is no chip's own")]
+    SharedKey,
+    /// The policy asks for nothing here.
+    #[error("the policy asks for nothing; got {got}")]
+    NothingAsked {
+        /// What is there.
+        got: String,
+    },
 }
 
 /// Why a check failed.
@@ -87,6 +121,14 @@ pub enum Reason {
     Encoding(#[from] encoding::EncodingError),
     #[error("not an attestation document: {0}")]
     Nitro(#[from] nitro::DocumentError),
+    #[error("not an attestation report: {0}")]
+    SevSnpReport(#[from] snp::ReportError),
+    #[error("not a certificate table: {0}")]
+    SevSnpTable(#[from] snp::TableError),
+    #[error("the certificates make no chain: {0}")]
+    SevSnpChain(#[from] snp::EndorsementError),
+    #[error(transparent)]
+    SevSnp(#[from] snp::Fault),
     #[error("the chain ends in a root that is not pinned")]
     UnknownRoot { got: Digest },
     #[error("a development root, which anybody can sign with (SIMULATED)")]
@@ -124,6 +166,10 @@ impl Cause for Reason {
         match self {
             Self::Encoding(_) => "encoding",
             Self::Nitro(error) => error.code(),
+            Self::SevSnpReport(error) => error.code(),
+            Self::SevSnpTable(error) => error.code(),
+            Self::SevSnpChain(error) => error.code(),
+            Self::SevSnp(fault) => fault.code(),
             Self::UnknownRoot { .. } => "unknown-root",
             Self::SimulatedRoot { .. } => "simulated-root",
             Self::Marked => "marked",
@@ -147,6 +193,7 @@ impl Cause for Reason {
             Self::Measurements { expected, got, .. }
             | Self::Nonce { expected, got }
             | Self::Binding { expected, got, .. } => (Some(to_hex(expected)), Some(to_hex(got))),
+            Self::SevSnp(fault) => fault.expected_and_got(),
             Self::UnknownRoot { got } | Self::SimulatedRoot { got } => (None, Some(got.to_string())),
             _ => (None, None),
         }

@@ -27,6 +27,7 @@ pub mod producer;
 pub mod report;
 #[cfg(feature = "simulated")]
 pub mod simulated;
+pub mod snp;
 pub mod x509;
 
 pub use check::{Check, CheckId, Outcome, Reason, Why};
@@ -96,6 +97,7 @@ impl<'a> Input<'a> {
 pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     match kind {
         Kind::Nitro => nitro::verify(input, context),
+        Kind::SevSnp => snp::verify(input, context),
         _ => nitro::verify(input, context),
     }
 }

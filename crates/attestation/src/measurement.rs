@@ -12,6 +12,61 @@ use crate::Kind;
 pub enum Register {
     /// Nitro: a platform configuration register, 0 to 31.
     Pcr(u8),
+    /// SEV-SNP: a field of the report.
+    Snp(SnpRegister),
+}
+
+/// A field of a SEV-SNP report that says what runs, for whom or where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum SnpRegister {
+    /// The launch digest, 48 bytes.
+    Measurement,
+    /// The host's data, 32 bytes.
+    HostData,
+    /// SHA-384 of the ID key.
+    IdKeyDigest,
+    /// SHA-384 of the author key.
+    AuthorKeyDigest,
+    /// The family's id, 16 bytes.
+    FamilyId,
+    /// The image's id, 16 bytes.
+    ImageId,
+    /// The guest's own id, 32 bytes.
+    ReportId,
+    /// Its migration agent's, 32 bytes.
+    ReportIdMa,
+    /// The chip, 64 bytes.
+    ChipId,
+}
+
+impl SnpRegister {
+    const ALL: [Self; 9] = [
+        Self::Measurement,
+        Self::HostData,
+        Self::IdKeyDigest,
+        Self::AuthorKeyDigest,
+        Self::FamilyId,
+        Self::ImageId,
+        Self::ReportId,
+        Self::ReportIdMa,
+        Self::ChipId,
+    ];
+
+    /// Its name in policies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Measurement => "measurement",
+            Self::HostData => "host_data",
+            Self::IdKeyDigest => "id_key_digest",
+            Self::AuthorKeyDigest => "author_key_digest",
+            Self::FamilyId => "family_id",
+            Self::ImageId => "image_id",
+            Self::ReportId => "report_id",
+            Self::ReportIdMa => "report_id_ma",
+            Self::ChipId => "chip_id",
+        }
+    }
 }
 
 /// What each register holds.
@@ -31,6 +86,7 @@ impl Register {
     pub fn is_of(self, kind: Kind) -> bool {
         match self {
             Self::Pcr(_) => kind == Kind::Nitro,
+            Self::Snp(_) => kind == Kind::SevSnp,
         }
     }
 
@@ -41,7 +97,8 @@ impl Register {
             let number: u8 = digits.parse().ok().filter(|number| *number <= most)?;
             (number.to_string() == digits).then_some(number)
         };
-        numbered("pcr", 31).map(Self::Pcr)
+        let snp = || SnpRegister::ALL.into_iter().find(|register| register.name() == name).map(Self::Snp);
+        numbered("pcr", 31).map(Self::Pcr).or_else(snp)
     }
 }
 
@@ -49,6 +106,7 @@ impl fmt::Display for Register {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pcr(number) => write!(f, "pcr{number}"),
+            Self::Snp(register) => f.write_str(register.name()),
         }
     }
 }

@@ -218,13 +218,22 @@ impl<'a> Judgement<'a> {
 
     /// §3.5: no certificate below the root is on its issuer's list.
     pub fn revocation(&mut self, chain: &Chain<'_>, lists: &[Vec<u8>]) {
+        self.revocation_from(0, chain, lists);
+    }
+
+    /// §3.5, where the hierarchy has no lists for the certificates below `first`. A list of no authority of the chain fails.
+    pub fn revocation_from(&mut self, first: usize, chain: &Chain<'_>, lists: &[Vec<u8>]) {
         let lists: Vec<Crl<'_>> = match lists.iter().map(|list| Crl::parse(list)).collect() {
             Ok(lists) => lists,
             Err(error) => return self.record(CheckId::Revocation, Err::<&str, CrlError>(error)),
         };
         let certificates = chain.certificates();
+        let issuers = || certificates.iter().skip(1);
+        if lists.iter().any(|list| issuers().all(|issuer| issuer.subject != list.issuer)) {
+            return self.record(CheckId::Revocation, Err::<&str, _>(CrlError::Issuer));
+        }
         let mut oldest = u64::MAX;
-        for (at, (certificate, issuer)) in certificates.iter().zip(certificates.iter().skip(1)).enumerate() {
+        for (at, (certificate, issuer)) in certificates.iter().zip(issuers()).enumerate().skip(first) {
             let Some(list) = lists.iter().find(|list| list.issuer == issuer.subject) else {
                 return self.skip(CheckId::Revocation, Why::NoRevocationList { at });
             };
