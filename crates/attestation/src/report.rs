@@ -226,7 +226,8 @@ impl<'a> Judgement<'a> {
         for (at, (certificate, issuer)) in pairs.clone() {
             let of_issuer = || lists.iter().filter(|list| list.issuer == issuer.subject);
             if of_issuer().next().is_none() {
-                let of_other = |list: &Crl<'_>| pairs.clone().all(|(_, (_, other))| list.issuer != other.subject);
+                let of_other =
+                    |list: &Crl<'_>| pairs.clone().all(|(_, (_, other))| list.issuer != other.subject);
                 // A list of nobody in the chain may be this one, changed.
                 return match lists.iter().any(of_other) {
                     true => self.record(CheckId::Revocation, Err::<&str, _>(CrlError::Issuer)),

@@ -162,18 +162,18 @@ impl Collateral {
         self.tcb_infos.push(Signed {
             text: bundle.tcb_info,
             signature: hex("tcb_info_signature", &bundle.tcb_info_signature)?,
-            chain: Some(encoding::pem(&bundle.tcb_info_issuer_chain)?),
+            chain: Some(pem(&bundle.tcb_info_issuer_chain)?),
         });
         self.identities.push(Signed {
             text: bundle.qe_identity,
             signature: hex("qe_identity_signature", &bundle.qe_identity_signature)?,
-            chain: Some(encoding::pem(&bundle.qe_identity_issuer_chain)?),
+            chain: Some(pem(&bundle.qe_identity_issuer_chain)?),
         });
         self.lists.push(hex("root_ca_crl", &bundle.root_ca_crl)?);
         self.lists.push(hex("pck_crl", &bundle.pck_crl)?);
-        self.list_issuers = Some(encoding::pem(&bundle.pck_crl_issuer_chain)?);
+        self.list_issuers = Some(pem(&bundle.pck_crl_issuer_chain)?);
         if let Some(chain) = bundle.pck_certificate_chain {
-            self.platform = Some(encoding::pem(&chain)?);
+            self.platform = Some(pem(&chain)?);
         }
         self.bounded()
     }
@@ -191,7 +191,8 @@ impl Collateral {
     }
 
     fn bounded(&self) -> Result<(), CollateralError> {
-        let got = self.certificates.len().saturating_add(self.lists.len()).saturating_add(self.tcb_infos.len());
+        let got =
+            self.certificates.len().saturating_add(self.lists.len()).saturating_add(self.tcb_infos.len());
         if got > MAX_ITEMS { Err(CollateralError::TooMany) } else { Ok(()) }
     }
 
@@ -220,9 +221,8 @@ impl Collateral {
         let mut chain = vec![at.der];
         // Leaf, authority, root.
         while at.issuer != at.subject && chain.len() < 3 {
-            let issuer = pool.iter().find(|issuer| {
-                issuer.subject == at.issuer && at.verify_signature(issuer).is_ok()
-            });
+            let issuer =
+                pool.iter().find(|issuer| issuer.subject == at.issuer && at.verify_signature(issuer).is_ok());
             let Some(issuer) = issuer else { break };
             chain.push(issuer.der);
             at = issuer;
@@ -236,6 +236,11 @@ const SIGNER: &str = "Intel SGX TCB Signing";
 
 fn answered(text: &RawValue, signature: &str) -> Result<Signed, CollateralError> {
     Ok(Signed { text: text.get().to_owned(), signature: hex("signature", signature)?, chain: None })
+}
+
+/// A PEM, which may end in zeros, as text of C does.
+pub(super) fn pem(text: &str) -> Result<Vec<Vec<u8>>, EncodingError> {
+    encoding::pem(text.trim_end_matches('\0'))
 }
 
 /// Hexadecimal digits of one case.

@@ -132,7 +132,8 @@ impl<'a> EventLog<'a> {
             for event in self.events.iter().filter(|event| event.register == register) {
                 if event.kind != EV_NO_ACTION {
                     let old: [u8; 48] = value.unwrap_or([0; 48]);
-                    *value = Some(Sha384::new().chain_update(old).chain_update(event.digest).finalize().into());
+                    *value =
+                        Some(Sha384::new().chain_update(old).chain_update(event.digest).finalize().into());
                 }
             }
         }
@@ -146,9 +147,9 @@ impl<'a> EventLog<'a> {
             let name = [("name", Value::from(name(event.kind)))];
             Value::Object(fields(&[("digest", event.digest), ("data", event.data)], &numbers, name))
         });
-        let registers = (0..).zip(self.replay()).filter_map(|(number, value)| {
-            Some((format!("rtmr{number}"), Value::Str(to_hex(&value?))))
-        });
+        let registers = (0..)
+            .zip(self.replay())
+            .filter_map(|(number, value)| Some((format!("rtmr{number}"), Value::Str(to_hex(&value?)))));
         registers.chain([("events".to_owned(), Value::Array(events.collect()))]).collect()
     }
 }
@@ -165,7 +166,8 @@ fn header(reader: &mut Bytes<'_>) -> Result<Vec<(u16, u16)>, EventLogError> {
         let (register, kind) = (reader.u32()?, reader.u32()?);
         reader.take(20)?;
         let mut data = Bytes(reader.prefixed()?);
-        if register != 0 || kind != EV_NO_ACTION || data.array()? != b"Spec ID Event03\0" {
+        // It is measured nowhere: firmware writes 0 or 1.
+        if register > 4 || kind != EV_NO_ACTION || data.array()? != b"Spec ID Event03\0" {
             return Ok(None);
         }
         // Platform class, versions, size of pointers.

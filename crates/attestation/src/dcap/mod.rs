@@ -111,16 +111,18 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     let signers = [&info.as_ref().map(|(signed, _)| *signed), &identity.as_ref().map(|(signed, _)| *signed)]
         .map(|signed| signed.and_then(|signed| collateral.signer(signed)));
     collateral_row(&mut judgement, info.is_some(), identity.is_some(), &signers);
-    let [info_chain, identity_chain] =
-        signers.map(|der| der.map(|der| Chain::parse(der, &SIGNER_RULES).map_err(of("TCB info or identity"))));
+    let [info_chain, identity_chain] = signers
+        .map(|der| der.map(|der| Chain::parse(der, &SIGNER_RULES).map_err(of("TCB info or identity"))));
     // 5. - 7. Root, chain, validity and revocation, of everything that is signed.
     let lists = leaf.and_then(|leaf| {
         let issuers = collateral.list_issuers.as_ref()?.iter().map(Vec::as_slice);
         Some(Chain::parse(std::iter::once(leaf.der).chain(issuers), &RULES).map_err(of("revocation lists")))
     });
-    let chains = [(&chain, &RULES), (&info_chain, &SIGNER_RULES), (&identity_chain, &SIGNER_RULES), (&lists, &RULES)];
+    let chains =
+        [(&chain, &RULES), (&info_chain, &SIGNER_RULES), (&identity_chain, &SIGNER_RULES), (&lists, &RULES)];
     chain_rows(&mut judgement, chains, context.at);
-    let parsed: Vec<&Chain<'_>> = chains.iter().filter_map(|(chain, _)| chain.as_ref()?.as_ref().ok()).collect();
+    let parsed: Vec<&Chain<'_>> =
+        chains.iter().filter_map(|(chain, _)| chain.as_ref()?.as_ref().ok()).collect();
     judgement.revocation_of(&parsed, &collateral.lists);
     // 8. The attestation key signed the quote, 9. and the quoting enclave, which the platform's key signed, vouches for that key.
     signature(&mut judgement, &quote);
@@ -129,7 +131,8 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
         None => judgement.skip(CheckId::QeReport, Why::After(CheckId::Chain)),
     }
     // 10. The quoting enclave is Intel's, 11. the platform's TCB info is.
-    let signing_key = |chain: &Option<Result<Chain<'_>, Reason>>| matches!(chain, Some(Ok(_)));
+    let without = |given: bool| if given { CheckId::Chain } else { CheckId::Collateral };
+    let [has_info, has_identity] = [&info_chain, &identity_chain].map(|chain| chain.is_some());
     let qe = match (identity, &identity_chain) {
         (Some((signed, identity)), Some(Ok(chain))) => {
             let result = signed.verify(chain.leaf()).and_then(|()| {
@@ -142,8 +145,7 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
             })
         }
         _ => {
-            let after = if signing_key(&identity_chain) { CheckId::Collateral } else { CheckId::Chain };
-            judgement.skip(CheckId::QeIdentity, Why::After(after));
+            judgement.skip(CheckId::QeIdentity, Why::After(without(has_identity)));
             None
         }
     };
@@ -159,13 +161,12 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
                 format!("{} levels, issued {}", info.tcb_levels.len(), when(*issued))
             })
         }
-        (.., None) => {
+        (Some(_), Some(Ok(_)), None) => {
             judgement.skip(CheckId::TcbInfo, Why::After(CheckId::Platform));
             None
         }
         _ => {
-            let after = if signing_key(&info_chain) { CheckId::Collateral } else { CheckId::Chain };
-            judgement.skip(CheckId::TcbInfo, Why::After(after));
+            judgement.skip(CheckId::TcbInfo, Why::After(without(has_info)));
             None
         }
     };
@@ -185,7 +186,11 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     match (&info, &qe, asked.min_evaluation) {
         (Some((.., info)), Some((.., qe)), Some(least)) => {
             let got = *info.min(qe);
-            let result = if got < least { Err(TcbError::Evaluation { least, got }) } else { Ok(format!("evaluation {got}")) };
+            let result = if got < least {
+                Err(TcbError::Evaluation { least, got })
+            } else {
+                Ok(format!("evaluation {got}"))
+            };
             judgement.record(CheckId::Evaluation, result);
         }
         (Some((.., info)), Some((.., qe)), None) => {
@@ -243,11 +248,10 @@ fn platform_chain(quote: &Quote<'_>, collateral: &Collateral) -> Option<Result<V
     }
 }
 
-/// The quote's PEM, which may end in zeros, as text of C does.
+/// The quote's PEM.
 fn pem_chain(pem: &[u8]) -> Result<Vec<Vec<u8>>, Reason> {
-    let refuse = encoding::EncodingError::Pem { number: 1 };
-    let text = std::str::from_utf8(pem).map_err(|_| refuse)?.trim_end_matches('\0');
-    if text.starts_with('-') && text.ends_with(['-', '\n']) { Ok(encoding::pem(text)?) } else { Err(refuse.into()) }
+    let text = std::str::from_utf8(pem).map_err(|_| encoding::EncodingError::Pem { number: 1 })?;
+    Ok(collateral::pem(text)?)
 }
 
 fn parse_chain<'a>(der: &'a Result<Vec<Vec<u8>>, Reason>, rules: &Rules) -> Result<Chain<'a>, Reason> {
@@ -309,7 +313,10 @@ fn chain_rows<'a>(
             .for_each(|id| judgement.skip(id, Why::NoCertificates));
     }
     let names = ["platform", "TCB info", "QE identity", "revocation lists"];
-    let chains = chains.into_iter().zip(names).filter_map(|((chain, rules), name)| Some((chain.as_ref()?, rules, name)));
+    let chains = chains
+        .into_iter()
+        .zip(names)
+        .filter_map(|((chain, rules), name)| Some((chain.as_ref()?, rules, name)));
     let chains: Vec<_> = chains.collect();
     let readable = || chains.iter().filter_map(|(chain, _, name)| Some((chain.as_ref().ok()?, *name)));
     let mut root = Ok("");
@@ -325,26 +332,36 @@ fn chain_rows<'a>(
         length = length.saturating_add(chain.certificates().len());
         chain.verify(rules).map_err(of(name))
     });
-    judgement.record(CheckId::Chain, holds.map(|()| format!("{length} certificates in {} chains", chains.len())));
+    judgement.record(
+        CheckId::Chain,
+        holds.map(|()| match chains.len() {
+            1 => format!("{length} certificates"),
+            chains => format!("{length} certificates in {chains} chains"),
+        }),
+    );
     let in_force = readable().try_for_each(|(chain, name)| chain.verify_validity(at).map_err(of(name)));
     let end = readable().map(|(chain, _)| chain.validity().1).min().unwrap_or(0);
     if readable().next().is_some() {
-        judgement.record(CheckId::Validity, in_force.map(|()| format!("all in force, to {}", when(Date(end)))));
+        judgement
+            .record(CheckId::Validity, in_force.map(|()| format!("all in force, to {}", when(Date(end)))));
     }
 }
 
 /// Step 8: header and body, as they came.
 fn signature(judgement: &mut Judgement<'_>, quote: &Quote<'_>) {
     let key = point(quote.attestation_key);
-    let result = crypto::verify(PublicKey::P256(&key), Scheme::EcdsaP256, Form::Fixed, quote.signed, quote.signature);
-    judgement.record(CheckId::Signature, result.map(|()| "by the attestation key").map_err(|_| Reason::Signature));
+    let result =
+        crypto::verify(PublicKey::P256(&key), Scheme::EcdsaP256, Form::Fixed, quote.signed, quote.signature);
+    judgement
+        .record(CheckId::Signature, result.map(|()| "by the attestation key").map_err(|_| Reason::Signature));
 }
 
 /// Step 9: the platform's key signed the quoting enclave's report, whose data is the digest of attestation key and authentication data.
 fn qe_report(quote: &Quote<'_>, key: PublicKey<'_>) -> Result<&'static str, Reason> {
     let (bytes, signature) = (quote.qe_report.bytes, quote.qe_report_signature);
     crypto::verify(key, Scheme::EcdsaP256, Form::Fixed, bytes, signature).map_err(|_| Reason::Signature)?;
-    let digest = Sha256::new().chain_update(quote.attestation_key).chain_update(quote.qe_auth_data).finalize();
+    let digest =
+        Sha256::new().chain_update(quote.attestation_key).chain_update(quote.qe_auth_data).finalize();
     let mut expected = [0; 64];
     expected.iter_mut().zip(digest).for_each(|(byte, digest)| *byte = digest);
     let got = quote.qe_report.report_data;
@@ -391,7 +408,8 @@ fn event_log(judgement: &mut Judgement<'_>, td: &TdReport<'_>, log: Option<&[u8]
     for ((register, got), replayed) in registers() {
         if let Some(replayed) = replayed.filter(|replayed| replayed != got) {
             let (expected, got) = (got.to_vec(), replayed.to_vec());
-            return judgement.record(CheckId::EventLog, Err::<&str, _>(Reason::Replay { register, expected, got }));
+            return judgement
+                .record(CheckId::EventLog, Err::<&str, _>(Reason::Replay { register, expected, got }));
         }
     }
     let silent = registers().find(|((_, got), replayed)| replayed.is_none() && !bytes::is_zero(*got));

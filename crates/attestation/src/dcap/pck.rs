@@ -115,7 +115,8 @@ impl<'a> Platform<'a> {
         let numbers = [("pce_svn", u64::from(self.pce_svn)), ("sgx_type", self.sgx_type.into())];
         let mut object = fields(&bytes, &numbers, []);
         let flags = [("dynamic", self.dynamic), ("cached_keys", self.cached_keys), ("smt", self.smt)];
-        object.extend(flags.into_iter().filter_map(|(name, flag)| Some((name.to_owned(), Value::Bool(flag?)))));
+        object
+            .extend(flags.into_iter().filter_map(|(name, flag)| Some((name.to_owned(), Value::Bool(flag?)))));
         object
     }
 }

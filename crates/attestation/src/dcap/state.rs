@@ -158,7 +158,12 @@ pub(super) fn enclave_attributes(
     if report.isv_svn < policy.min_isvsvn {
         return Err(StateError::IsvSvn { least: policy.min_isvsvn, got: report.isv_svn });
     }
-    Ok(format!("flags {:#x}, product {}, security version {}", report.flags(), report.isv_prod_id, report.isv_svn))
+    Ok(format!(
+        "flags {:#x}, product {}, security version {}",
+        report.flags(),
+        report.isv_prod_id,
+        report.isv_svn
+    ))
 }
 
 /// Whether others serve the trust domain. The extended body is there for those that may be served: its own fields say who was bound at

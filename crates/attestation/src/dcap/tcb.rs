@@ -219,10 +219,7 @@ impl TcbInfo {
         });
         let level = reached.ok_or(TcbError::NoLevel { of: "platform" })?;
         Reached::of("platform", level, |status| {
-            !matches!(
-                status,
-                TcbStatus::TDRelaunchAdvised | TcbStatus::TDRelaunchAdvisedConfigurationNeeded
-            )
+            !matches!(status, TcbStatus::TDRelaunchAdvised | TcbStatus::TDRelaunchAdvisedConfigurationNeeded)
         })
     }
 
@@ -328,7 +325,8 @@ fn of_enclave(
     isv_svn: u16,
     may_be: impl Fn(TcbStatus) -> bool,
 ) -> Result<Reached, TcbError> {
-    let reached = levels.iter().filter(|level| isv_svn >= level.tcb.isvsvn).max_by_key(|level| level.tcb.isvsvn);
+    let reached =
+        levels.iter().filter(|level| isv_svn >= level.tcb.isvsvn).max_by_key(|level| level.tcb.isvsvn);
     Reached::of(of, reached.ok_or(TcbError::NoLevel { of })?, may_be)
 }
 
@@ -441,7 +439,8 @@ impl Appraisal {
                 return Err(TcbError::Grace { of, since: reached.date });
             }
         }
-        let denied = |advisory: &&String| policy.deny_advisories.iter().any(|id| id.eq_ignore_ascii_case(advisory));
+        let denied =
+            |advisory: &&String| policy.deny_advisories.iter().any(|id| id.eq_ignore_ascii_case(advisory));
         if let Some(advisory) = advisories.iter().find(denied) {
             return Err(TcbError::Advisory(advisory.clone()));
         }
