@@ -19,6 +19,7 @@ pub mod anchors;
 pub mod cbor;
 pub mod check;
 pub mod crypto;
+pub mod dcap;
 pub mod encoding;
 pub mod measurement;
 pub mod nitro;
@@ -98,6 +99,7 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     match kind {
         Kind::Nitro => nitro::verify(input, context),
         Kind::SevSnp => snp::verify(input, context),
+        Kind::Tdx | Kind::Sgx => dcap::verify(kind, input, context),
         _ => nitro::verify(input, context),
     }
 }

@@ -12,6 +12,30 @@ use crate::Kind;
 pub enum Register {
     /// Nitro: a platform configuration register, 0 to 31.
     Pcr(u8),
+    /// TDX: a run-time measurement register, 0 to 3.
+    Rtmr(u8),
+    /// TDX: what was loaded at first.
+    MrTd,
+    /// TDX: the configuration that the owner named.
+    MrConfigId,
+    /// TDX: the owner.
+    MrOwner,
+    /// TDX: the owner's own configuration.
+    MrOwnerConfig,
+    /// TDX: the TDX module.
+    MrSeam,
+    /// TDX: its signer.
+    MrSignerSeam,
+    /// TDX: the service trust domains that are bound.
+    MrServiceTd,
+    /// SGX: what was loaded.
+    MrEnclave,
+    /// SGX: SHA-256 of the key that signed it.
+    MrSigner,
+    /// SGX: the signer's product, two bytes, the higher first.
+    IsvProdId,
+    /// SGX: the configuration that the loader named.
+    ConfigId,
     /// SEV-SNP: a field of the report.
     Snp(SnpRegister),
 }
@@ -69,6 +93,21 @@ impl SnpRegister {
     }
 }
 
+/// The registers that have no number.
+const NAMED: &[(&str, Register)] = &[
+    ("mrtd", Register::MrTd),
+    ("mrconfigid", Register::MrConfigId),
+    ("mrowner", Register::MrOwner),
+    ("mrownerconfig", Register::MrOwnerConfig),
+    ("mrseam", Register::MrSeam),
+    ("mrsignerseam", Register::MrSignerSeam),
+    ("mrservicetd", Register::MrServiceTd),
+    ("mrenclave", Register::MrEnclave),
+    ("mrsigner", Register::MrSigner),
+    ("isvprodid", Register::IsvProdId),
+    ("configid", Register::ConfigId),
+];
+
 /// What each register holds.
 pub type Measurements = BTreeMap<Register, Vec<u8>>;
 
@@ -87,10 +126,19 @@ impl Register {
         match self {
             Self::Pcr(_) => kind == Kind::Nitro,
             Self::Snp(_) => kind == Kind::SevSnp,
+            Self::Rtmr(_)
+            | Self::MrTd
+            | Self::MrConfigId
+            | Self::MrOwner
+            | Self::MrOwnerConfig
+            | Self::MrSeam
+            | Self::MrSignerSeam
+            | Self::MrServiceTd => kind == Kind::Tdx,
+            Self::MrEnclave | Self::MrSigner | Self::IsvProdId | Self::ConfigId => kind == Kind::Sgx,
         }
     }
 
-    /// The register of this name: `pcr0`.
+    /// The register of this name: `pcr0`, `mrtd`.
     pub fn from_name(name: &str) -> Option<Self> {
         let numbered = |prefix: &str, most: u8| {
             let digits = name.strip_prefix(prefix)?;
@@ -98,7 +146,13 @@ impl Register {
             (number.to_string() == digits).then_some(number)
         };
         let snp = || SnpRegister::ALL.into_iter().find(|register| register.name() == name).map(Self::Snp);
-        numbered("pcr", 31).map(Self::Pcr).or_else(snp)
+        NAMED
+            .iter()
+            .find(|(named, _)| *named == name)
+            .map(|(_, register)| *register)
+            .or_else(|| numbered("pcr", 31).map(Self::Pcr))
+            .or_else(|| numbered("rtmr", 3).map(Self::Rtmr))
+            .or_else(snp)
     }
 }
 
@@ -107,6 +161,11 @@ impl fmt::Display for Register {
         match self {
             Self::Pcr(number) => write!(f, "pcr{number}"),
             Self::Snp(register) => f.write_str(register.name()),
+            Self::Rtmr(number) => write!(f, "rtmr{number}"),
+            _ => {
+                let named = NAMED.iter().find(|(_, register)| register == self);
+                f.write_str(named.map_or("", |(name, _)| name))
+            }
         }
     }
 }

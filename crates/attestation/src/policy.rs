@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use crate::check::CheckId;
 use crate::measurement::{Measurements, Register, Release};
-use crate::{Kind, nitro, snp};
+use crate::{Kind, dcap, nitro, snp};
 
 /// The most bytes of a policy file.
 pub const MAX_POLICY: usize = 1 << 20;
@@ -22,6 +22,10 @@ pub struct Policy {
     pub nitro: Section<nitro::Policy>,
     /// Of SEV-SNP reports.
     pub sev_snp: Section<snp::Policy>,
+    /// Of TDX quotes.
+    pub tdx: Section<dcap::TdxPolicy>,
+    /// Of SGX quotes.
+    pub sgx: Section<dcap::SgxPolicy>,
 }
 
 /// What is asked of one kind: what every kind has, and what only this one has.
@@ -100,6 +104,8 @@ impl Policy {
             name,
             nitro: section(&mut table, Kind::Nitro)?,
             sev_snp: section(&mut table, Kind::SevSnp)?,
+            tdx: section(&mut table, Kind::Tdx)?,
+            sgx: section(&mut table, Kind::Sgx)?,
         };
         match table.keys().next() {
             Some(key) => Err(PolicyError::UnknownKey(key.clone())),

@@ -196,6 +196,9 @@ impl<'a> Judgement<'a> {
                 })
             }
         }
+    /// Whether the row `id` is there.
+    pub fn made(&self, id: CheckId) -> bool {
+        self.checks.iter().any(|check| check.id == id)
     }
 
     /// §3.2: the certificate is a pinned root of this kind.
@@ -223,6 +226,11 @@ impl<'a> Judgement<'a> {
 
     /// §3.5, where the hierarchy has no lists for the certificates below `first`. A list of no authority of the chain fails.
     pub fn revocation_from(&mut self, first: usize, chain: &Chain<'_>, lists: &[Vec<u8>]) {
+        self.revocation_of(&[chain], lists);
+    }
+
+    /// §3.5, of several chains.
+    pub fn revocation_of(&mut self, chains: &[&Chain<'_>], lists: &[Vec<u8>]) {
         let lists: Vec<Crl<'_>> = match lists.iter().map(|list| Crl::parse(list)).collect() {
             Ok(lists) => lists,
             Err(error) => return self.record(CheckId::Revocation, Err::<&str, CrlError>(error)),
@@ -239,12 +247,32 @@ impl<'a> Judgement<'a> {
             };
             if let Err(error) = list.verify(issuer, self.context.at) {
                 return self.record(CheckId::Revocation, Err::<&str, _>(error));
+        let pairs = chains.iter().flat_map(|chain| {
+            let certificates = chain.certificates();
+            certificates.iter().zip(certificates.iter().skip(1)).enumerate()
+        });
+        let mut oldest = u64::MAX;
+        for (at, (certificate, issuer)) in pairs.clone() {
+            let of_issuer = || lists.iter().filter(|list| list.issuer == issuer.subject);
+            if of_issuer().next().is_none() {
+                let of_other =
+                    |list: &Crl<'_>| pairs.clone().all(|(_, (_, other))| list.issuer != other.subject);
+                // A list of nobody in the chain may be this one, changed.
+                return match lists.iter().any(of_other) {
+                    true => self.record(CheckId::Revocation, Err::<&str, _>(CrlError::Issuer)),
+                    false => self.skip(CheckId::Revocation, Why::NoRevocationList { at }),
+                };
             }
-            if let Some(since) = list.revocation(certificate.serial) {
-                let since = when(since);
-                return self.record(CheckId::Revocation, Err::<&str, _>(Reason::Revoked { at, since }));
+            for list in of_issuer() {
+                if let Err(error) = list.verify(issuer, self.context.at) {
+                    return self.record(CheckId::Revocation, Err::<&str, _>(error));
+                }
+                if let Some(since) = list.revocation(certificate.serial) {
+                    let since = when(since);
+                    return self.record(CheckId::Revocation, Err::<&str, _>(Reason::Revoked { at, since }));
+                }
+                oldest = oldest.min(list.this_update);
             }
-            oldest = oldest.min(list.this_update);
         }
         self.record(
             CheckId::Revocation,
