@@ -22,6 +22,7 @@ pub mod crypto;
 pub mod encoding;
 pub mod measurement;
 pub mod nitro;
+pub mod nvidia;
 pub mod policy;
 pub mod report;
 pub mod x509;
@@ -92,6 +93,7 @@ impl<'a> Input<'a> {
 pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     match kind {
         Kind::Nitro => nitro::verify(input, context),
+        Kind::Nvidia => nvidia::verify(input, context),
         _ => nitro::verify(input, context),
     }
 }

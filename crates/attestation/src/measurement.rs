@@ -12,6 +12,8 @@ use crate::Kind;
 pub enum Register {
     /// Nitro: a platform configuration register, 0 to 31.
     Pcr(u8),
+    /// NVIDIA: a measurement block, from 1.
+    Block(u8),
 }
 
 /// What each register holds.
@@ -31,17 +33,18 @@ impl Register {
     pub fn is_of(self, kind: Kind) -> bool {
         match self {
             Self::Pcr(_) => kind == Kind::Nitro,
+            Self::Block(_) => kind == Kind::Nvidia,
         }
     }
 
-    /// The register of this name: `pcr0`.
+    /// The register of this name: `pcr0`, `block.12`.
     pub fn from_name(name: &str) -> Option<Self> {
         let numbered = |prefix: &str, most: u8| {
             let digits = name.strip_prefix(prefix)?;
             let number: u8 = digits.parse().ok().filter(|number| *number <= most)?;
             (number.to_string() == digits).then_some(number)
         };
-        numbered("pcr", 31).map(Self::Pcr)
+        numbered("pcr", 31).map(Self::Pcr).or_else(|| numbered("block.", u8::MAX).map(Self::Block))
     }
 }
 
@@ -49,6 +52,7 @@ impl fmt::Display for Register {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pcr(number) => write!(f, "pcr{number}"),
+            Self::Block(number) => write!(f, "block.{number}"),
         }
     }
 }

@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use crate::check::CheckId;
 use crate::measurement::{Measurements, Register, Release};
-use crate::{Kind, nitro};
+use crate::{Kind, nitro, nvidia};
 
 /// The most bytes of a policy file.
 pub const MAX_POLICY: usize = 1 << 20;
@@ -17,6 +17,8 @@ pub struct Policy {
     pub name: String,
     /// Of Nitro documents.
     pub nitro: Section<nitro::Policy>,
+    /// Of NVIDIA's reports.
+    pub nvidia: Section<nvidia::Policy>,
 }
 
 /// What is asked of one kind: what every kind has, and what only this one has.
@@ -91,7 +93,11 @@ impl Policy {
             Some(Value::String(name)) if !name.is_empty() => name,
             _ => return Err(PolicyError::Toml { message: "`name`: expected a text".to_owned() }),
         };
-        let policy = Self { name, nitro: section(&mut table, Kind::Nitro)? };
+        let policy = Self {
+            name,
+            nitro: section(&mut table, Kind::Nitro)?,
+            nvidia: section(&mut table, Kind::Nvidia)?,
+        };
         match table.keys().next() {
             Some(key) => Err(PolicyError::UnknownKey(key.clone())),
             None => Ok(policy),
