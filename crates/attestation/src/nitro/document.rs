@@ -6,6 +6,7 @@ use hallmark_receipt::json::{Object, Value, object};
 use hallmark_receipt::time;
 use hallmark_receipt::wire::to_hex;
 
+use super::BoundKeys;
 use crate::cbor::{CborError, Reader};
 use crate::x509::certificate_text;
 
@@ -181,7 +182,7 @@ impl<'a> Document<'a> {
         let pcrs =
             self.pcrs.iter().map(|(number, pcr)| (format!("pcr{number}"), to_hex(pcr).into())).collect();
         let bundle = self.cabundle.iter().map(|der| certificate_text(der)).collect();
-        object([
+        let mut fields = object([
             ("cabundle", Value::Array(bundle)),
             ("certificate", certificate_text(self.certificate)),
             ("digest", "SHA384".into()),
@@ -191,7 +192,15 @@ impl<'a> Document<'a> {
             ("public_key", maybe(self.public_key)),
             ("timestamp", time::text(self.timestamp_ms).into()),
             ("user_data", maybe(self.user_data)),
-        ])
+        ]);
+        if let Some(keys) = self.user_data.and_then(BoundKeys::parse) {
+            let keys = object([
+                ("signing_key_sha256", keys.signing_key.to_string().into()),
+                ("tls_certificate_sha256", keys.tls_certificate.to_string().into()),
+            ]);
+            fields.insert("user_data_nitriding".to_owned(), Value::Object(keys));
+        }
+        fields
     }
 
     /// What the signature is over: `Sig_structure` of RFC 9052 §4.4, around the bytes as they stand in the document.

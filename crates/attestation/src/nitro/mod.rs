@@ -2,11 +2,13 @@
 //! [attestation_process.md](https://github.com/aws/aws-nitro-enclaves-nsm-api/blob/main/docs/attestation_process.md).
 
 mod document;
+mod nitriding;
 
 use hallmark_receipt::json::Object;
 use serde::Deserialize;
 
 pub use document::{Document, DocumentError};
+pub use nitriding::BoundKeys;
 
 use crate::check::{CheckId, Reason, Why};
 use crate::crypto::{self, Form, Scheme};

@@ -82,6 +82,9 @@ fn evidence_is_shown_and_judged_by_a_policy_of_ones_own() {
         serde_json::from_str(&place.ok(&["attest", "show", &document, "--kind", "nitro"])).unwrap();
     let pcr0 = shown["pcrs"]["pcr0"].as_str().unwrap();
     let user_data = shown["user_data"].as_str().unwrap();
+    let signing_key = shown["user_data_nitriding"]["signing_key_sha256"].as_str().unwrap();
+    assert_eq!(user_data.len(), 136);
+    assert!(user_data.ends_with(signing_key), "{shown}");
     let policy = |pcr0: &str| {
         format!(
             "name = 'mine'\n[nitro]\nrequire = ['measurements', 'binding']\n[[nitro.measurements]]\nname = '1.0'\npcr0 = '{pcr0}'"
