@@ -8,6 +8,7 @@ mod opaque;
 mod spdm;
 mod wrapper;
 
+use hallmark_receipt::json::{Object, Value, object};
 use serde::Deserialize;
 
 pub use dice::Firmware;
@@ -19,7 +20,7 @@ use crate::check::{CheckId, Reason, Why};
 use crate::crypto::{self, Form, Scheme};
 use crate::measurement::{Measurements, Register};
 use crate::report::{Common, Context, Judgement, Report};
-use crate::x509::{Chain, Rules};
+use crate::x509::{Certificate, Chain, Rules, certificate_text};
 use crate::{Input, Kind, encoding};
 
 /// What a policy may ask of NVIDIA's reports alone.
@@ -75,6 +76,22 @@ pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
     distinct(&mut judgement, &devices, context);
     let attested = (found.len() == devices.len()).then(|| together(found));
     judgement.finish(ALWAYS, attested)
+}
+
+/// Every field of the reports in a file, for people.
+pub fn show(file: &[u8]) -> Result<Object, Reason> {
+    let mut shown = Vec::new();
+    for device in devices(&Input::of(file))? {
+        let mut fields = DeviceReport::parse(&device.report)?.fields();
+        let certificates = device.certificates.iter().map(|der| certificate_text(der)).collect();
+        fields.insert("certificates".to_owned(), Value::Array(certificates));
+        let leaf = device.certificates.first().and_then(|der| Certificate::parse(der).ok());
+        if let Some(firmware) = leaf.and_then(|leaf| Firmware::of(&leaf).ok().flatten()) {
+            fields.insert("certified_firmware".to_owned(), Value::Object(firmware.fields()));
+        }
+        shown.push(Value::Object(fields));
+    }
+    Ok(object([("devices", Value::Array(shown))]))
 }
 
 /// What a device's report says, once it could be read: measurements, nonce.
@@ -242,7 +259,7 @@ fn versions(judgement: &mut Judgement<'_>, report: &DeviceReport<'_>, policy: &P
         // A switch has no driver of its own; a policy about drivers is about GPUs.
         let got = got.as_ref()?;
         let fits = allowed.is_empty() || allowed.iter().any(|version| version.eq_ignore_ascii_case(got));
-        (!fits).then(|| Reason::Versions { component: *component, got: got.clone() })
+        (!fits).then(|| Reason::Versions { component, got: got.clone() })
     });
     judgement.record(CheckId::Versions, refused.map_or_else(|| Ok(runs()), Err));
 }

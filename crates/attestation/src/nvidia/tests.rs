@@ -327,4 +327,14 @@ fn every_device_of_a_list_is_judged() {
         assert_eq!(failed(&found), expected.into_iter().collect::<Vec<_>>(), "{list}");
         assert_eq!(found.is_accepted(), expected.is_none(), "{list}");
     }
+    let shown = Value::Object(show(format!("[{good}]").as_bytes()).unwrap()).canonical();
+    for part in [
+        "\"driver_version\":\"575.32\"",
+        "\"vbios_version\":\"97.00.57.00.01\"",
+        "\"block.1\":{\"digest\":\"0303",
+        "\"subject\":\"GB100 A01 GSP FMC LF\"",
+        "\"certified_firmware\":{\"flags\":[],\"fwid\":\"f1f1",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
 }
