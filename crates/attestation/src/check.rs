@@ -4,8 +4,8 @@ use hallmark_receipt::check::Cause;
 use hallmark_receipt::{Digest, catalog, check, wire::to_hex};
 
 use crate::measurement::Register;
-use crate::x509::{ChainError, CrlError};
-use crate::{dcap, encoding, nitro, snp};
+use crate::x509::{ChainError, CrlError, OcspError};
+use crate::{dcap, encoding, nitro, nvidia, snp};
 
 /// One check that was made or not made.
 pub type Check = check::Check<CheckId>;
@@ -72,6 +72,20 @@ catalog! {
     Vmpl = "vmpl", Environment, "attestation.md §6.9", "which part of the guest asked for it";
     /// SEV-SNP: what the guest's owner allowed the host.
     GuestPolicy = "guest-policy", Environment, "attestation.md §6.10", "what the host may do to the guest";
+    /// NVIDIA: the device reports the firmware that its certificate names.
+    FirmwareId = "firmware-id", Environment, "attestation.md §7.5", "that the certified firmware reports";
+    /// NVIDIA: no two certificates of a chain have the same serial number.
+    Serials = "serials", Environment, "attestation.md §7.6", "that the certificates are distinct";
+    /// NVIDIA: as many distinct devices report as the policy wants.
+    Devices = "devices", Environment, "attestation.md §7.7", "that all devices report";
+    /// NVIDIA: driver and firmware are of versions that the policy allows.
+    Versions = "versions", Environment, "attestation.md §7.8", "that driver and firmware are of allowed versions";
+    /// NVIDIA: the measurements are the reference ones.
+    Rim = "rim", Environment, "attestation.md §7.9", "that the firmware is as NVIDIA published it";
+    /// NVIDIA: the CPU's evidence binds the nonce that the device answers.
+    Pairing = "pairing", Environment, "attestation.md §7.10", "that the device is attached to this CPU";
+    /// NVIDIA: a service vouches for the device.
+    Token = "token", Environment, "attestation.md §7.11", "that NVIDIA's service vouches for it";
 }
 
 /// Why a check was not made.
@@ -102,8 +116,41 @@ pub enum Why {
     /// The evidence does not say when it was made.
     #[error("the evidence does not say when it was made")]
     Timeless,
+    /// Nothing in the evidence says whether it runs in debug mode.
+    #[error("nothing in the evidence says whether it does")]
+    NoDebugFlag,
+    /// The report names no firmware.
+    #[error("the report names no firmware")]
+    NoFirmwareId,
+    /// The policy wants no number of devices.
+    #[error("the policy wants no number; distinct devices: {got}")]
+    NoDevices {
+        /// How many report.
+        got: usize,
+    },
+    /// The policy allows any version.
+    #[error("the policy names none; {got}")]
+    NoVersions {
+        /// What runs.
+        got: String,
+    },
+    /// No reference manifest was given.
+    #[error("no RIM was given")]
+    NoRim,
+    /// Reference manifests were given, and are not followed here.
+    #[error("RIMs are not read here yet")]
+    RimNotRead,
+    /// Nothing of the CPU's evidence was given.
+    #[error("no nonce of the CPU's evidence was given")]
+    NoPairing,
+    /// No service's key is pinned.
+    #[error("no service's key is pinned here")]
+    NoTokenKey,
+    /// Such evidence binds nothing but a nonce.
+    #[error("such evidence binds a nonce, no keys")]
+    BindsNonceOnly,
     /// No revocation list of a certificate's issuer was given.
-    #[error("no revocation list of the issuer of certificate {at} was given")]
+    #[error("no revocation list of the issuer of certificate {at} was given, nor its answer about it")]
     NoRevocationList {
         /// Which, from the leaf, which is 0.
         at: usize,
@@ -193,6 +240,24 @@ pub enum Reason {
     ChainOf { whose: &'static str, error: ChainError },
     #[error("the given chain is not the evidence's own")]
     ChainDiffers,
+    #[error("not a report of a device: {0}")]
+    Nvidia(#[from] nvidia::ReportError),
+    #[error("{0}")]
+    Wrapper(#[from] nvidia::WrapperError),
+    #[error("the certificate's firmware identity cannot be read")]
+    Firmware,
+    #[error("the device runs other firmware than its certificate names")]
+    FirmwareId { expected: Vec<u8>, got: Vec<u8> },
+    #[error("certificates {first} and {second} have the same serial number")]
+    Serials { first: usize, second: usize },
+    #[error("{got} distinct devices report, where the policy wants {expected}")]
+    Devices { expected: usize, got: usize },
+    #[error("{component} {got} is not among the versions that the policy allows")]
+    Versions { component: &'static str, got: String },
+    #[error("it answers another nonce than the one that the CPU's evidence binds")]
+    Pairing { expected: Vec<u8>, got: Vec<u8> },
+    #[error("device {device}: {reason}")]
+    Device { device: usize, reason: Box<Reason> },
     #[error("the chain ends in a root that is not pinned")]
     UnknownRoot { got: Digest },
     #[error("a development root, which anybody can sign with (SIMULATED)")]
@@ -205,6 +270,8 @@ pub enum Reason {
     Chain(#[from] ChainError),
     #[error("the revocation list does not hold: {0}")]
     Crl(#[from] CrlError),
+    #[error("the OCSP response does not hold: {0}")]
+    Ocsp(#[from] OcspError),
     #[error("certificate {at} was revoked on {since}")]
     Revoked { at: usize, since: String },
     #[error("the certified key did not sign it")]
@@ -243,6 +310,16 @@ impl Cause for Reason {
             Self::Replay { .. } => "event-log-replay",
             Self::ChainOf { error, .. } => error.code(),
             Self::ChainDiffers => "chain-differs",
+            Self::Nvidia(error) => error.code(),
+            Self::Wrapper(error) => error.code(),
+            Self::Firmware => "firmware-extension",
+            Self::FirmwareId { .. } => "firmware-id",
+            Self::Serials { .. } => "same-serial",
+            Self::Devices { .. } => "too-few-devices",
+            Self::Versions { .. } => "version",
+            Self::Pairing { .. } => "pairing",
+            Self::Device { reason, .. } => reason.code(),
+            Self::Ocsp(_) => "revocation-response",
             Self::UnknownRoot { .. } => "unknown-root",
             Self::SimulatedRoot { .. } => "simulated-root",
             Self::Marked => "marked",
@@ -267,8 +344,14 @@ impl Cause for Reason {
             | Self::Nonce { expected, got }
             | Self::Replay { expected, got, .. }
             | Self::Tcb(dcap::TcbError::Platform { expected, got, .. })
+            | Self::FirmwareId { expected, got }
+            | Self::Pairing { expected, got }
             | Self::Binding { expected, got, .. } => (Some(to_hex(expected)), Some(to_hex(got))),
             Self::SevSnp(fault) => fault.expected_and_got(),
+            Self::Device { reason, .. } => reason.expected_and_got(),
+            Self::Wrapper(nvidia::WrapperError::Differs { expected, got, .. }) => {
+                (Some(expected.clone()), Some(got.clone()))
+            }
             Self::UnknownRoot { got } | Self::SimulatedRoot { got } => (None, Some(got.to_string())),
             _ => (None, None),
         }

@@ -23,6 +23,7 @@ pub mod dcap;
 pub mod encoding;
 pub mod measurement;
 pub mod nitro;
+pub mod nvidia;
 pub mod policy;
 pub mod producer;
 pub mod report;
@@ -100,7 +101,7 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
         Kind::Nitro => nitro::verify(input, context),
         Kind::SevSnp => snp::verify(input, context),
         Kind::Tdx | Kind::Sgx => dcap::verify(kind, input, context),
-        _ => nitro::verify(input, context),
+        Kind::Nvidia => nvidia::verify(input, context),
     }
 }
 
@@ -108,6 +109,7 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
 pub fn show(kind: Kind, evidence: &[u8]) -> Result<hallmark_receipt::json::Object, Reason> {
     match kind {
         Kind::Nitro => nitro::show(evidence),
+        Kind::Nvidia => nvidia::show(evidence),
         _ => nitro::show(evidence),
     }
 }

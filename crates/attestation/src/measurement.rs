@@ -38,6 +38,8 @@ pub enum Register {
     ConfigId,
     /// SEV-SNP: a field of the report.
     Snp(SnpRegister),
+    /// NVIDIA: a measurement block, from 1.
+    Block(u8),
 }
 
 /// A field of a SEV-SNP report that says what runs, for whom or where.
@@ -135,10 +137,11 @@ impl Register {
             | Self::MrSignerSeam
             | Self::MrServiceTd => kind == Kind::Tdx,
             Self::MrEnclave | Self::MrSigner | Self::IsvProdId | Self::ConfigId => kind == Kind::Sgx,
+            Self::Block(_) => kind == Kind::Nvidia,
         }
     }
 
-    /// The register of this name: `pcr0`, `mrtd`.
+    /// The register of this name: `pcr0`, `mrtd`, `block.12`.
     pub fn from_name(name: &str) -> Option<Self> {
         let numbered = |prefix: &str, most: u8| {
             let digits = name.strip_prefix(prefix)?;
@@ -152,6 +155,7 @@ impl Register {
             .map(|(_, register)| *register)
             .or_else(|| numbered("pcr", 31).map(Self::Pcr))
             .or_else(|| numbered("rtmr", 3).map(Self::Rtmr))
+            .or_else(|| numbered("block.", u8::MAX).map(Self::Block))
             .or_else(snp)
     }
 }
@@ -162,6 +166,7 @@ impl fmt::Display for Register {
             Self::Pcr(number) => write!(f, "pcr{number}"),
             Self::Snp(register) => f.write_str(register.name()),
             Self::Rtmr(number) => write!(f, "rtmr{number}"),
+            Self::Block(number) => write!(f, "block.{number}"),
             _ => {
                 let named = NAMED.iter().find(|(_, register)| register == self);
                 f.write_str(named.map_or("", |(name, _)| name))

@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use crate::check::CheckId;
 use crate::measurement::{Measurements, Register, Release};
-use crate::{Kind, dcap, nitro, snp};
+use crate::{Kind, dcap, nitro, nvidia, snp};
 
 /// The most bytes of a policy file.
 pub const MAX_POLICY: usize = 1 << 20;
@@ -26,6 +26,8 @@ pub struct Policy {
     pub tdx: Section<dcap::TdxPolicy>,
     /// Of SGX quotes.
     pub sgx: Section<dcap::SgxPolicy>,
+    /// Of NVIDIA's reports.
+    pub nvidia: Section<nvidia::Policy>,
 }
 
 /// What is asked of one kind: what every kind has, and what only this one has.
@@ -106,6 +108,7 @@ impl Policy {
             sev_snp: section(&mut table, Kind::SevSnp)?,
             tdx: section(&mut table, Kind::Tdx)?,
             sgx: section(&mut table, Kind::Sgx)?,
+            nvidia: section(&mut table, Kind::Nvidia)?,
         };
         match table.keys().next() {
             Some(key) => Err(PolicyError::UnknownKey(key.clone())),

@@ -455,3 +455,61 @@ fn event_logs() {
     assert_ne!(less.replay(), log.replay());
     assert_eq!(log.fields()["rtmr0"], hallmark_receipt::wire::as_object(rtmr0, "body").unwrap()["rtmr0"]);
 }
+/// One NVIDIA case: evidence, certificates, rows that the policy requires, rows that fail with their reasons.
+type NvidiaCase<'a> = (&'a str, Option<&'a str>, &'a str, &'a [(CheckId, &'a str)]);
+
+#[test]
+fn nvidia() {
+    let Some(folder) = vectors::folder() else { return };
+    let folder = folder.join("nvidia-gpu");
+    let cases: &[NvidiaCase<'_>] = &[
+        ("attestation-sdk/hopper_evidence.json", None, "", &[]),
+        ("attestation-sdk/switch_evidence_ls10.json", None, "", &[]),
+        ("attestation-sdk/hopper_evidence_cert_hold.json", None, "revocation", &[]),
+        ("attestation-sdk/hopper_evidence_cert_hold.json", None, "", &[]),
+        ("trustee/hopperAttestationReport.txt", Some("trustee/hopper_cert_chain_case1.txt"), "", &[]),
+        (
+            "trustee/hopperAttestationReport.txt",
+            Some("trustee/hopper_cert_chain_case2.txt"),
+            "",
+            &[(CheckId::Chain, "chain-too-short")],
+        ),
+        (
+            "trustee/hopperAttestationReport.txt",
+            Some("trustee/hopper_cert_chain_case3.txt"),
+            "",
+            &[(CheckId::Chain, "chain-issuer")],
+        ),
+        (
+            "trustee/hopperAttestationReport.txt",
+            Some("trustee/hopper_cert_chain_case4.txt"),
+            "",
+            &[(CheckId::Chain, "leaf-is-authority")],
+        ),
+        (
+            "trustee/hopper_coco_report1.txt",
+            Some("trustee/hopper_coco_certs1.txt"),
+            "",
+            &[(CheckId::Format, "report-trailing")],
+        ),
+    ];
+    for (file, certificates, require, failed) in cases {
+        let evidence = std::fs::read(folder.join(file)).unwrap();
+        let certificates = certificates.map(|file| std::fs::read(folder.join(file)).unwrap());
+        let certificates: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+        let input = Input { certificates: &certificates, ..Input::of(&evidence) };
+        let mut policy = Policy::genuine();
+        policy.nvidia.require = CheckId::from_name(require).into_iter().collect();
+        let report = verify(Kind::Nvidia, &input, &Context::new(1_767_225_600, &policy));
+        let found: Vec<_> = report.reasons().map(|(id, reason)| (id, reason.code())).collect();
+        println!("{file}\n{}", shown(&report));
+        assert_eq!(&found, failed, "{file}");
+        match &report.decision {
+            Decision::Accepted(_) => assert!(failed.is_empty() && require.is_empty(), "{file}"),
+            Decision::Rejected => assert!(!failed.is_empty(), "{file}"),
+            Decision::Undecided(missing) => assert_eq!(missing, &policy.nvidia.require, "{file}"),
+        }
+        let revocation = report.check(CheckId::Revocation).map(|check| check.has_passed());
+        assert!(revocation != Some(true), "{file}: no list was given");
+    }
+}

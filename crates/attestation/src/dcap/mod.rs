@@ -78,6 +78,7 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
         }
     };
     judgement.record(CheckId::Format, Ok::<_, Reason>(format!("quote of version {}", quote.version)));
+    judgement.marked = quote.is_marked();
     // 2. What Intel publishes, as far as it was given.
     let collateral = match Collateral::read(input) {
         Ok(collateral) => collateral,
@@ -123,7 +124,7 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     chain_rows(&mut judgement, chains, context.at);
     let parsed: Vec<&Chain<'_>> =
         chains.iter().filter_map(|(chain, _)| chain.as_ref()?.as_ref().ok()).collect();
-    judgement.revocation_of(&parsed, &collateral.lists);
+    judgement.revocation(0, &parsed, &collateral.lists);
     // 8. The attestation key signed the quote, 9. and the quoting enclave, which the platform's key signed, vouches for that key.
     signature(&mut judgement, &quote);
     match leaf {

@@ -225,6 +225,11 @@ impl<'a> Quote<'a> {
         })
     }
 
+    /// Whether it says of itself that no hardware made it (`attestation.md` §11).
+    pub fn is_marked(&self) -> bool {
+        self.user_data.starts_with(b"SIMULATED")
+    }
+
     /// The kind of evidence that it is.
     pub fn kind(&self) -> Kind {
         match self.body {

@@ -60,7 +60,7 @@ pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
     let chain = chain(&mut judgement, &document);
     if let Some(chain) = &chain {
         match encoding::items(input.collateral) {
-            Ok(lists) => judgement.revocation(chain, &lists),
+            Ok(lists) => judgement.revocation(0, &[chain], &lists),
             Err(error) => judgement.record(CheckId::Revocation, Err::<&str, _>(error)),
         }
     }

@@ -129,9 +129,15 @@ fn issuer<'a>(certificate: &Certificate<'_>, given: &[Certificate<'a>]) -> Optio
     AUTHORITIES.iter().filter_map(|der| Certificate::parse(der).ok()).find(names)
 }
 
-/// AMD's leaves have keys of P-384, its authorities have RSA.
+/// AMD's leaves have keys of P-384, its authorities have RSA; those of development roots (§11) are known by their names alone.
 fn is_leaf(certificate: &Certificate<'_>) -> bool {
-    matches!(certificate.key, PublicKey::P384(_))
+    let name = certificate.subject_text();
+    let is_authority = name.starts_with("ARK-")
+        || name
+            .strip_prefix("SEV-VLEK-")
+            .or(name.strip_prefix("SEV-"))
+            .is_some_and(|product| Product::from_name(product).is_some());
+    matches!(certificate.key, PublicKey::P384(_)) && !is_authority
 }
 
 /// The kind of key that a leaf says it is of.

@@ -27,8 +27,9 @@ use crate::report::{Context, Judgement, Report};
 use crate::x509::{Certificate, Chain, Rules};
 use crate::{Input, Kind};
 
-/// ARK, ASK (or ASVK), and the key that signs.
-const RULES: Rules = Rules { longest: 3, schemes: &[Scheme::RsaPss384], known: &[] };
+/// ARK, ASK (or ASVK), and the key that signs. AMD's authorities have RSA keys; those of development roots are of P-384 (§11).
+const RULES: Rules =
+    Rules { longest: 3, schemes: &[Scheme::RsaPss384, Scheme::EcdsaP384], known: &[] };
 
 const ALWAYS: &[CheckId] = &[
     CheckId::Format,
@@ -73,11 +74,12 @@ pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
         }
     };
     judgement.record(CheckId::Format, Ok::<_, Reason>(format!("report of version {}", report.version)));
+    judgement.marked = report.is_marked();
     // 2. The certificates.
     let chain = chain(&mut judgement, &report, &files);
     if let Some(chain) = &chain {
         // AMD publishes a list of its roots alone; leaves are replaced with the security versions that they certify.
-        judgement.revocation_from(1, chain, &files.lists);
+        judgement.revocation(1, &[chain], &files.lists);
     }
     // 3. - 7. What the certificate says of the report, if AMD says it.
     let chain = chain.filter(|_| judgement.passed(CheckId::Root) && judgement.passed(CheckId::Chain));

@@ -312,6 +312,11 @@ impl<'a> AttestationReport<'a> {
         })
     }
 
+    /// Whether it says of itself that no hardware made it (`attestation.md` §11).
+    pub fn is_marked(&self) -> bool {
+        self.image_id.starts_with(b"SIMULATED")
+    }
+
     /// Whether the host masks the chip's id.
     pub fn is_chip_id_masked(&self) -> bool {
         self.chip_id.iter().all(|byte| *byte == 0)
