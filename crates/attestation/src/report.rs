@@ -199,6 +199,8 @@ impl<'a> Judgement<'a> {
                 })
             }
         }
+    }
+
     /// Whether the row `id` is there.
     pub fn made(&self, id: CheckId) -> bool {
         self.checks.iter().any(|check| check.id == id)
@@ -240,7 +242,9 @@ impl<'a> Judgement<'a> {
             match known.unrevoked(at, certificate, issuer, self.context.at) {
                 Err(reason) => return self.record(CheckId::Revocation, Err::<&str, _>(reason)),
                 // A list of nobody in the chains may be the missing one, changed.
-                Ok(None) if known.has_stranger(|name| pairs().any(|(_, (_, known))| known.subject == name)) => {
+                Ok(None)
+                    if known.has_stranger(|name| pairs().any(|(_, (_, known))| known.subject == name)) =>
+                {
                     return self.record(CheckId::Revocation, Err::<&str, _>(CrlError::Issuer));
                 }
                 Ok(None) => return self.skip(CheckId::Revocation, Why::NoRevocationList { at }),

@@ -444,8 +444,7 @@ fn identity(draft: &Draft<'_>) -> String {
 
 fn pem(certificates: &[Vec<u8>]) -> String {
     let label = "CERTIFICATE";
-    let block = |der: &Vec<u8>| {
-        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
-    };
+    let block =
+        |der: &Vec<u8>| format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
     certificates.iter().map(block).collect()
 }

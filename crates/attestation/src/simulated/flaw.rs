@@ -13,16 +13,7 @@ const VCEK: &[Form] = &[Form::SnpV2, Form::SnpV3, Form::SnpV5];
 const VLEK: &[Form] = &[Form::SnpVlek];
 const NVIDIA: &[Form] = &[Form::Nvidia];
 /// Reports of a version of their own.
-const REPORTS: &[Form] =
-    &[Form::TdxV4, Form::TdxV5, Form::Sgx, Form::SnpV2, Form::SnpV3, Form::SnpV5, Form::SnpVlek, Form::Nvidia];
-/// Certificates in an order that counts, and at least four of them.
-const LONG: &[Form] = &[Form::Nitro, Form::Nvidia];
-/// Whose leaf can be on a list.
-const NITRO_DCAP: &[Form] = &[Form::Nitro, Form::TdxV4, Form::TdxV5, Form::Sgx];
-const DCAP_SNP: &[Form] =
-    &[Form::TdxV4, Form::TdxV5, Form::Sgx, Form::SnpV2, Form::SnpV3, Form::SnpV5, Form::SnpVlek];
-const NITRO_DCAP_SNP: &[Form] = &[
-    Form::Nitro,
+const REPORTS: &[Form] = &[
     Form::TdxV4,
     Form::TdxV5,
     Form::Sgx,
@@ -30,7 +21,16 @@ const NITRO_DCAP_SNP: &[Form] = &[
     Form::SnpV3,
     Form::SnpV5,
     Form::SnpVlek,
+    Form::Nvidia,
 ];
+/// Certificates in an order that counts, and at least four of them.
+const LONG: &[Form] = &[Form::Nitro, Form::Nvidia];
+/// Whose leaf can be on a list.
+const NITRO_DCAP: &[Form] = &[Form::Nitro, Form::TdxV4, Form::TdxV5, Form::Sgx];
+const DCAP_SNP: &[Form] =
+    &[Form::TdxV4, Form::TdxV5, Form::Sgx, Form::SnpV2, Form::SnpV3, Form::SnpV5, Form::SnpVlek];
+const NITRO_DCAP_SNP: &[Form] =
+    &[Form::Nitro, Form::TdxV4, Form::TdxV5, Form::Sgx, Form::SnpV2, Form::SnpV3, Form::SnpV5, Form::SnpVlek];
 const NITRO_DCAP_NVIDIA: &[Form] = &[Form::Nitro, Form::TdxV4, Form::TdxV5, Form::Sgx, Form::Nvidia];
 
 macro_rules! flaws {

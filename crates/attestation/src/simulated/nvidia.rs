@@ -10,8 +10,6 @@ use crate::x509::write::{explicit, extension, item, octet_string, oid, sequence}
 /// How many measurements a device reports.
 const BLOCKS: u8 = 64;
 
-
-
 pub(super) fn root() -> Rung {
     Rung::authority("nvidia root", "SIMULATED NVIDIA Device Identity CA", None)
 }

@@ -84,7 +84,11 @@ pub(super) fn produce(draft: &Draft<'_>) -> Result<Evidence, ProduceError> {
     }
     let mut certificates = hierarchy.certificates();
     if draft.has(Flaw::Stranger) {
-        certificates.push(pki::root(&draft.seed, Curve::P384, &Rung::authority("stranger", "SEV-Milan", None))?);
+        certificates.push(pki::root(
+            &draft.seed,
+            Curve::P384,
+            &Rung::authority("stranger", "SEV-Milan", None),
+        )?);
     }
     Ok(Evidence { evidence, certificates, collateral: hierarchy.lists(1), ..Evidence::default() })
 }

@@ -28,8 +28,7 @@ use crate::x509::{Certificate, Chain, Rules};
 use crate::{Input, Kind};
 
 /// ARK, ASK (or ASVK), and the key that signs. AMD's authorities have RSA keys; those of development roots are of P-384 (§11).
-const RULES: Rules =
-    Rules { longest: 3, schemes: &[Scheme::RsaPss384, Scheme::EcdsaP384], known: &[] };
+const RULES: Rules = Rules { longest: 3, schemes: &[Scheme::RsaPss384, Scheme::EcdsaP384], known: &[] };
 
 const ALWAYS: &[CheckId] = &[
     CheckId::Format,
