@@ -110,6 +110,7 @@ pub fn show(kind: Kind, evidence: &[u8]) -> Result<hallmark_receipt::json::Objec
     match kind {
         Kind::Nitro => nitro::show(evidence),
         Kind::Nvidia => nvidia::show(evidence),
+        Kind::SevSnp => snp::show(evidence),
         _ => nitro::show(evidence),
     }
 }

@@ -79,7 +79,7 @@ const ROWS: &[Row] = &[
 const SAMPLE: usize = 61;
 
 impl Part {
-    fn of<'a>(self, files: &'a mut Files) -> &'a mut Vec<u8> {
+    fn of(self, files: &mut Files) -> &mut Vec<u8> {
         match self {
             Self::Evidence => &mut files.evidence,
             Self::Certificate(at) => &mut files.certificates[at],

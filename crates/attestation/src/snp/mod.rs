@@ -19,12 +19,15 @@ pub use report::{AttestationReport, Cpuid, Firmware, GuestPolicy, REPORT, Report
 pub use table::TableError;
 pub use tcb::{MinimumTcb, Part, Product, Tcb};
 
+use hallmark_receipt::json::{Object, Value};
+use hallmark_receipt::wire::to_hex;
+
 use crate::check::{CheckId, Reason, Why};
 use crate::crypto::{self, Form, Scheme};
 use crate::encoding::{self, EncodingError};
 use crate::measurement::{Measurements, Register, SnpRegister};
 use crate::report::{Context, Judgement, Report};
-use crate::x509::{Certificate, Chain, Rules};
+use crate::x509::{Certificate, Chain, Rules, certificate_text};
 use crate::{Input, Kind};
 
 /// ARK, ASK (or ASVK), and the key that signs. AMD's authorities have RSA keys; those of development roots are of P-384 (§11).
@@ -52,6 +55,13 @@ struct Files {
     lists: Vec<Vec<u8>>,
 }
 
+impl Files {
+    /// The report, without the table behind it.
+    fn report(&self) -> &[u8] {
+        self.evidence.get(..REPORT).unwrap_or(&self.evidence)
+    }
+}
+
 /// Judges a report, alone or with the certificate table of an extended one behind it.
 pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
     let policy = &context.policy.sev_snp.own;
@@ -64,8 +74,7 @@ pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
             return judgement.finish(ALWAYS, None);
         }
     };
-    let bytes = files.evidence.get(..REPORT).unwrap_or(&files.evidence);
-    let report = match AttestationReport::parse(bytes) {
+    let report = match AttestationReport::parse(files.report()) {
         Ok(report) => report,
         Err(error) => {
             judgement.record(CheckId::Format, Err::<&str, _>(error));
@@ -103,6 +112,15 @@ pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
     judgement.binding("report data", report.report_data);
     judgement.age(None);
     judgement.finish(ALWAYS, Some((measurements, report.report_data.to_vec())))
+}
+
+/// Every field of a report, and the certificates behind it, for people.
+pub fn show(file: &[u8]) -> Result<Object, Reason> {
+    let files = files(&Input::of(file))?;
+    let mut fields = AttestationReport::parse(files.report())?.fields();
+    let certificates = files.certificates.iter().map(|der| certificate_text(der)).collect();
+    fields.insert("certificates".to_owned(), Value::Array(certificates));
+    Ok(fields)
 }
 
 /// Decodes what came: certificates may stand in a table behind the report or in one of the files (the kernel's `auxblob`).
@@ -288,7 +306,7 @@ fn chip(judgement: &mut Judgement<'_>, report: &AttestationReport<'_>, leaf: Opt
     let result = match endorsement::hardware_id(leaf) {
         None => Err(Fault::Extensions),
         // Turin's have 8 bytes, the rest of the field is zero.
-        Some(id) if is_padded(report.chip_id, id) => Ok(hallmark_receipt::wire::to_hex(id)),
+        Some(id) if is_padded(report.chip_id, id) => Ok(to_hex(id)),
         Some(id) => Err(Fault::Chip { expected: report.chip_id.to_vec(), got: id.to_vec() }),
     };
     judgement.record(CheckId::ChipId, result);

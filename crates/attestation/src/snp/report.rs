@@ -1,7 +1,7 @@
 //! The report: `ATTESTATION_REPORT` of AMD's 56860, "SEV Secure Nested Paging Firmware ABI Specification", 0x4a0 bytes,
 //! little-endian.
 
-use hallmark_receipt::json::{Object, Value};
+use hallmark_receipt::json::{Object, Value, object};
 use hallmark_receipt::wire::to_hex;
 
 use super::flags::{GuestFlag, PlatformFlag};
@@ -322,54 +322,53 @@ impl<'a> AttestationReport<'a> {
         self.chip_id.iter().all(|byte| *byte == 0)
     }
 
-    /// Every field. Security versions are named where the processor says how they lie, else they are hexadecimal digits.
+    /// Every field, for people. Security versions have names where the processor says how they lie, else they are its bytes.
     pub fn fields(&self) -> Object {
         let product = self.cpuid.and_then(Product::of_cpu);
         let hex = |bytes: &[u8]| Value::Str(to_hex(bytes));
-        let number = |number: u32| Value::Int(number.into());
         let version = |[major, minor, build]: Firmware| Value::Str(format!("{major}.{minor}.{build}"));
         let tcb = |tcb: Tcb| product.map_or(hex(&tcb.0), |product| Value::Object(tcb.fields(product)));
+        let names = |names: Vec<&str>| Value::Array(names.into_iter().map(Value::from).collect());
         let [abi_major, abi_minor] = self.guest_policy.abi();
-        let list = |names: Vec<&str>| {
-            Value::Array(names.into_iter().map(|name| Value::Str(name.to_owned())).collect())
-        };
-        let mut fields: Vec<(&str, Value)> = vec![
-            ("version", number(self.version)),
-            ("guest_svn", number(self.guest_svn)),
-            ("guest_policy", list(GuestFlag::names(self.guest_policy.0))),
-            ("minimum_abi", Value::Str(format!("{abi_major}.{abi_minor}"))),
-            ("family_id", hex(self.family_id)),
-            ("image_id", hex(self.image_id)),
-            ("vmpl", number(self.vmpl)),
-            ("current_tcb", tcb(self.current_tcb)),
-            ("platform_info", list(PlatformFlag::names(self.platform_info))),
-            ("platform_info_bits", hex(&self.platform_info.to_be_bytes())),
+        let mut fields = object([
             ("author_key", Value::Bool(self.author_key)),
-            ("mask_chip_key", Value::Bool(self.mask_chip_key)),
-            ("signing_key", Value::Str(self.signing_key.name().to_owned())),
-            ("report_data", hex(self.report_data)),
-            ("measurement", hex(self.measurement)),
+            ("author_key_digest", hex(self.author_key_digest)),
+            ("chip_id", hex(self.chip_id)),
+            ("committed_firmware", version(self.committed_firmware)),
+            ("committed_tcb", tcb(self.committed_tcb)),
+            ("current_firmware", version(self.current_firmware)),
+            ("current_tcb", tcb(self.current_tcb)),
+            ("family_id", hex(self.family_id)),
+            ("guest_policy", names(GuestFlag::names(self.guest_policy.0))),
+            ("guest_svn", Value::Int(self.guest_svn.into())),
             ("host_data", hex(self.host_data)),
             ("id_key_digest", hex(self.id_key_digest)),
-            ("author_key_digest", hex(self.author_key_digest)),
+            ("image_id", hex(self.image_id)),
+            ("launch_tcb", tcb(self.launch_tcb)),
+            ("mask_chip_key", Value::Bool(self.mask_chip_key)),
+            ("measurement", hex(self.measurement)),
+            ("minimum_abi", Value::Str(format!("{abi_major}.{abi_minor}"))),
+            ("platform_info", names(PlatformFlag::names(self.platform_info))),
+            ("platform_info_bits", Value::Str(format!("{:#x}", self.platform_info))),
+            ("report_data", hex(self.report_data)),
             ("report_id", hex(self.report_id)),
             ("report_id_ma", hex(self.report_id_ma)),
             ("reported_tcb", tcb(self.reported_tcb)),
-            ("chip_id", hex(self.chip_id)),
-            ("committed_tcb", tcb(self.committed_tcb)),
-            ("current_firmware", version(self.current_firmware)),
-            ("committed_firmware", version(self.committed_firmware)),
-            ("launch_tcb", tcb(self.launch_tcb)),
             ("signature", hex(&self.signature)),
-        ];
+            ("signing_key", self.signing_key.name().into()),
+            ("version", Value::Int(self.version.into())),
+            ("vmpl", Value::Int(self.vmpl.into())),
+        ]);
         if let Some(Cpuid { family, model, stepping }) = self.cpuid {
-            fields.push(("cpuid", Value::Str(format!("{family:02x}:{model:02x}:{stepping:x}"))));
+            let cpu = format!("family {family:#x}, model {model:#x}, stepping {stepping}");
+            fields.insert("processor".to_owned(), cpu.into());
         }
         if self.version >= 4 {
-            fields.push(("launch_mitigations", hex(&self.launch_mitigations.to_be_bytes())));
-            fields.push(("current_mitigations", hex(&self.current_mitigations.to_be_bytes())));
+            let bits = |bits: u64| Value::Str(format!("{bits:#x}"));
+            fields.insert("current_mitigations".to_owned(), bits(self.current_mitigations));
+            fields.insert("launch_mitigations".to_owned(), bits(self.launch_mitigations));
         }
-        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        fields
     }
 }
 
