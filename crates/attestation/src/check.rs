@@ -5,7 +5,7 @@ use hallmark_receipt::{Digest, catalog, check, wire::to_hex};
 
 use crate::measurement::Register;
 use crate::x509::{ChainError, CrlError};
-use crate::{encoding, nitro};
+use crate::{dcap, encoding, nitro};
 
 /// One check that was made or not made.
 pub type Check = check::Check<CheckId>;
@@ -40,6 +40,26 @@ catalog! {
     Age = "age", Environment, "attestation.md §3.12", "when it was made";
     /// Nitro: signed with ES384.
     Algorithm = "algorithm", Environment, "attestation.md §4.2", "how it is signed";
+    /// TDX, SGX: what Intel publishes about the platform was given.
+    Collateral = "collateral", Environment, "attestation.md §5.2", "what the platform is worth";
+    /// TDX, SGX: the platform's key signed the quoting enclave's report, which vouches for the attestation key.
+    QeReport = "qe-report", Environment, "attestation.md §5.5", "whose attestation key signed it";
+    /// TDX, SGX: the quoting enclave is the one that Intel publishes.
+    QeIdentity = "qe-identity", Environment, "attestation.md §5.6", "that Intel's quoting enclave made it";
+    /// TDX, SGX: the TCB info is Intel's, in date, and about this platform.
+    TcbInfo = "tcb-info", Environment, "attestation.md §5.7", "what Intel says of the platform";
+    /// TDX, SGX: the platform's security versions are good enough.
+    Tcb = "tcb", Environment, "attestation.md §5.8", "that known weaknesses of the platform are mended";
+    /// TDX, SGX: by an evaluation that is new enough.
+    Evaluation = "evaluation", Environment, "attestation.md §5.8", "that Intel's newest findings were applied";
+    /// TDX, SGX: attributes and features.
+    Attributes = "attributes", Environment, "attestation.md §5.9", "which features it runs with";
+    /// TDX: no service trust domain can change it.
+    ServiceTd = "service-td", Environment, "attestation.md §5.10", "that nothing else can change it";
+    /// TDX, SGX: the platform's form.
+    Platform = "platform", Environment, "attestation.md §5.11", "on what kind of platform it runs";
+    /// TDX: the event log replays to the run-time registers.
+    EventLog = "event-log", Environment, "attestation.md §5.12", "what the run-time registers were made of";
 }
 
 /// Why a check was not made.
@@ -76,6 +96,36 @@ pub enum Why {
         /// Which, from the leaf, which is 0.
         at: usize,
     },
+    /// Neither the evidence nor the verifier has them.
+    #[error("the evidence has no certificates, and none were given")]
+    NoCertificates,
+    /// Something that the maker publishes was not given.
+    #[error("no {missing} was given")]
+    NoCollateral {
+        /// What.
+        missing: &'static str,
+    },
+    /// The policy asks for no minimum.
+    #[error("the policy sets no minimum; evaluation {got}")]
+    NoMinimum {
+        /// What it is.
+        got: u64,
+    },
+    /// The evidence does not say when it was made, its collateral does.
+    #[error("a quote does not say when it was made; its TCB info was issued {issued}")]
+    CollateralOnly {
+        /// When.
+        issued: String,
+    },
+    /// No event log was given.
+    #[error("no event log was given")]
+    NoEventLog,
+    /// Something was measured that the log does not tell of.
+    #[error("the event log tells nothing of {register}")]
+    NoEvents {
+        /// Where.
+        register: Register,
+    },
 }
 
 /// Why a check failed.
@@ -87,6 +137,24 @@ pub enum Reason {
     Encoding(#[from] encoding::EncodingError),
     #[error("not an attestation document: {0}")]
     Nitro(#[from] nitro::DocumentError),
+    #[error("not a quote: {0}")]
+    Quote(#[from] dcap::QuoteError),
+    #[error("the collateral cannot be used: {0}")]
+    Collateral(#[from] dcap::CollateralError),
+    #[error("{0}")]
+    Platform(#[from] dcap::PlatformError),
+    #[error("{0}")]
+    Tcb(#[from] dcap::TcbError),
+    #[error("{0}")]
+    State(#[from] dcap::StateError),
+    #[error("not an event log: {0}")]
+    EventLog(#[from] dcap::EventLogError),
+    #[error("the events replay to another {register}")]
+    Replay { register: Register, expected: Vec<u8>, got: Vec<u8> },
+    #[error("the chain of the {whose} does not hold: {error}")]
+    ChainOf { whose: &'static str, error: ChainError },
+    #[error("the given chain is not the evidence's own")]
+    ChainDiffers,
     #[error("the chain ends in a root that is not pinned")]
     UnknownRoot { got: Digest },
     #[error("a development root, which anybody can sign with (SIMULATED)")]
@@ -120,6 +188,15 @@ impl Cause for Reason {
         match self {
             Self::Encoding(_) => "encoding",
             Self::Nitro(error) => error.code(),
+            Self::Quote(error) => error.code(),
+            Self::Collateral(error) => error.code(),
+            Self::Platform(_) => "platform-extension",
+            Self::Tcb(error) => error.code(),
+            Self::State(error) => error.code(),
+            Self::EventLog(error) => error.code(),
+            Self::Replay { .. } => "event-log-replay",
+            Self::ChainOf { error, .. } => error.code(),
+            Self::ChainDiffers => "chain-differs",
             Self::UnknownRoot { .. } => "unknown-root",
             Self::SimulatedRoot { .. } => "simulated-root",
             Self::Chain(error) => error.code(),
@@ -140,6 +217,8 @@ impl Cause for Reason {
         match self {
             Self::Measurements { expected, got, .. }
             | Self::Nonce { expected, got }
+            | Self::Replay { expected, got, .. }
+            | Self::Tcb(dcap::TcbError::Platform { expected, got, .. })
             | Self::Binding { expected, got, .. } => (Some(to_hex(expected)), Some(to_hex(got))),
             Self::UnknownRoot { got } | Self::SimulatedRoot { got } => (None, Some(got.to_string())),
             _ => (None, None),

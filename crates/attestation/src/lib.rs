@@ -19,6 +19,7 @@ pub mod anchors;
 pub mod cbor;
 pub mod check;
 pub mod crypto;
+pub mod dcap;
 pub mod encoding;
 pub mod measurement;
 pub mod nitro;
@@ -92,6 +93,7 @@ impl<'a> Input<'a> {
 pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     match kind {
         Kind::Nitro => nitro::verify(input, context),
+        Kind::Tdx | Kind::Sgx => dcap::verify(kind, input, context),
         _ => nitro::verify(input, context),
     }
 }

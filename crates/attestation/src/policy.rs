@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use crate::check::CheckId;
 use crate::measurement::{Measurements, Register, Release};
-use crate::{Kind, nitro};
+use crate::{Kind, dcap, nitro};
 
 /// The most bytes of a policy file.
 pub const MAX_POLICY: usize = 1 << 20;
@@ -17,6 +17,10 @@ pub struct Policy {
     pub name: String,
     /// Of Nitro documents.
     pub nitro: Section<nitro::Policy>,
+    /// Of TDX quotes.
+    pub tdx: Section<dcap::TdxPolicy>,
+    /// Of SGX quotes.
+    pub sgx: Section<dcap::SgxPolicy>,
 }
 
 /// What is asked of one kind: what every kind has, and what only this one has.
@@ -91,7 +95,12 @@ impl Policy {
             Some(Value::String(name)) if !name.is_empty() => name,
             _ => return Err(PolicyError::Toml { message: "`name`: expected a text".to_owned() }),
         };
-        let policy = Self { name, nitro: section(&mut table, Kind::Nitro)? };
+        let policy = Self {
+            name,
+            nitro: section(&mut table, Kind::Nitro)?,
+            tdx: section(&mut table, Kind::Tdx)?,
+            sgx: section(&mut table, Kind::Sgx)?,
+        };
         match table.keys().next() {
             Some(key) => Err(PolicyError::UnknownKey(key.clone())),
             None => Ok(policy),

@@ -177,12 +177,21 @@ impl<'a> Judgement<'a> {
         self.checks.iter().any(|check| check.id == id && check.has_passed())
     }
 
-    /// §3.2: the certificate is a pinned root of this kind.
-    pub fn root(&mut self, certificate: &[u8]) {
+    /// Whether the row `id` is there.
+    pub fn made(&self, id: CheckId) -> bool {
+        self.checks.iter().any(|check| check.id == id)
+    }
+
+    /// The name of the pinned root of this kind that the certificate is.
+    pub fn find_root(&mut self, certificate: &[u8]) -> Result<&'static str, Reason> {
         let found = anchors::find(self.kind, certificate, self.context.dangers.accept_simulated);
         self.simulated |= found.is_some_and(|anchor| anchor.simulated);
-        let root =
-            found.map(|anchor| anchor.name).ok_or(Reason::UnknownRoot { got: Digest::of(&[certificate]) });
+        found.map(|anchor| anchor.name).ok_or(Reason::UnknownRoot { got: Digest::of(&[certificate]) })
+    }
+
+    /// §3.2: the certificate is a pinned root of this kind.
+    pub fn root(&mut self, certificate: &[u8]) {
+        let root = self.find_root(certificate);
         self.record(CheckId::Root, root);
     }
 
@@ -200,24 +209,41 @@ impl<'a> Judgement<'a> {
 
     /// §3.5: no certificate below the root is on its issuer's list.
     pub fn revocation(&mut self, chain: &Chain<'_>, lists: &[Vec<u8>]) {
+        self.revocation_of(&[chain], lists);
+    }
+
+    /// §3.5, of several chains.
+    pub fn revocation_of(&mut self, chains: &[&Chain<'_>], lists: &[Vec<u8>]) {
         let lists: Vec<Crl<'_>> = match lists.iter().map(|list| Crl::parse(list)).collect() {
             Ok(lists) => lists,
             Err(error) => return self.record(CheckId::Revocation, Err::<&str, CrlError>(error)),
         };
-        let certificates = chain.certificates();
+        let pairs = chains.iter().flat_map(|chain| {
+            let certificates = chain.certificates();
+            certificates.iter().zip(certificates.iter().skip(1)).enumerate()
+        });
         let mut oldest = u64::MAX;
-        for (at, (certificate, issuer)) in certificates.iter().zip(certificates.iter().skip(1)).enumerate() {
-            let Some(list) = lists.iter().find(|list| list.issuer == issuer.subject) else {
-                return self.skip(CheckId::Revocation, Why::NoRevocationList { at });
-            };
-            if let Err(error) = list.verify(issuer, self.context.at) {
-                return self.record(CheckId::Revocation, Err::<&str, _>(error));
+        for (at, (certificate, issuer)) in pairs.clone() {
+            let of_issuer = || lists.iter().filter(|list| list.issuer == issuer.subject);
+            if of_issuer().next().is_none() {
+                let of_other =
+                    |list: &Crl<'_>| pairs.clone().all(|(_, (_, other))| list.issuer != other.subject);
+                // A list of nobody in the chain may be this one, changed.
+                return match lists.iter().any(of_other) {
+                    true => self.record(CheckId::Revocation, Err::<&str, _>(CrlError::Issuer)),
+                    false => self.skip(CheckId::Revocation, Why::NoRevocationList { at }),
+                };
             }
-            if let Some(since) = list.revocation(certificate.serial) {
-                let since = when(since);
-                return self.record(CheckId::Revocation, Err::<&str, _>(Reason::Revoked { at, since }));
+            for list in of_issuer() {
+                if let Err(error) = list.verify(issuer, self.context.at) {
+                    return self.record(CheckId::Revocation, Err::<&str, _>(error));
+                }
+                if let Some(since) = list.revocation(certificate.serial) {
+                    let since = when(since);
+                    return self.record(CheckId::Revocation, Err::<&str, _>(Reason::Revoked { at, since }));
+                }
+                oldest = oldest.min(list.this_update);
             }
-            oldest = oldest.min(list.this_update);
         }
         self.record(
             CheckId::Revocation,
