@@ -97,3 +97,11 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
         _ => nitro::verify(input, context),
     }
 }
+
+/// Every field of evidence of `kind`, decoded and not judged.
+pub fn show(kind: Kind, evidence: &[u8]) -> Result<hallmark_receipt::json::Object, Reason> {
+    match kind {
+        Kind::Nitro => nitro::show(evidence),
+        _ => nitro::show(evidence),
+    }
+}

@@ -10,6 +10,9 @@ use crate::{Kind, dcap, nitro};
 /// The most bytes of a policy file.
 pub const MAX_POLICY: usize = 1 << 20;
 
+/// A policy file with every key, explained: it asks for what `genuine` asks for.
+pub const TEMPLATE: &str = include_str!("policy.toml");
+
 /// What a verifier asks for. The default is `genuine`: authentic, in date, not in debug mode, under the makers' roots.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
@@ -155,3 +158,6 @@ fn read_release(mut table: Table, kind: Kind) -> Result<Release, PolicyError> {
     }
     if registers.is_empty() { Err(PolicyError::EmptyRelease(name)) } else { Ok(Release { name, registers }) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,12 @@ pub enum Command {
     /// model: the one that --model names, or a shipped or stored one of the same id. A key that travels in a bundle is never
     /// trusted for itself: without a re-run, only identities pinned by `keys trust` or --trust count.
     Verify(Verify),
+    /// Check evidence from hardware, offline and at any time: AWS Nitro, Intel TDX and SGX, AMD SEV-SNP, NVIDIA
+    Attest {
+        /// What to do.
+        #[command(subcommand)]
+        command: AttestCommand,
+    },
     /// Talk to a language model; every answer comes with a receipt and its verdict
     ///
     /// The model runs in this process. Each answer is signed, kept with its receipt in the home, and then judged as anyone would
@@ -240,6 +246,86 @@ pub struct Verify {
     /// `default`, `replay`, or a TOML file [env: HALLMARK_POLICY; default: default]
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<String>,
+}
+
+/// `attest`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AttestCommand {
+    /// Judge evidence: who made the hardware, which code it measured, whether its certificates hold
+    ///
+    /// Prints one row for each check, then what was shown and what was not. Nothing is fetched: certificates, collateral and
+    /// revocation lists come from files. Files are raw, base64, hexadecimal, PEM, or as the makers' tools write them.
+    Verify(AttestVerify),
+    /// Show every field of evidence, decoded and not judged
+    Show {
+        /// The evidence; `-` reads standard input
+        file: PathBuf,
+        /// What kind of evidence it is
+        #[arg(long, value_enum)]
+        kind: KindArg,
+    },
+    /// Policies of evidence
+    Policy {
+        /// What to do.
+        #[command(subcommand)]
+        command: AttestPolicyCommand,
+    },
+}
+
+/// `attest verify`.
+#[derive(Args, Clone, Debug)]
+pub struct AttestVerify {
+    /// The evidence; `-` reads standard input
+    pub file: PathBuf,
+    /// What kind of evidence it is
+    #[arg(long, value_enum)]
+    pub kind: KindArg,
+    /// What the maker publishes about its platforms, and revocation lists: files, or folders of them; may be repeated
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub collateral: Vec<PathBuf>,
+    /// Certificates that did not come inside the evidence; may be repeated
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub cert: Vec<PathBuf>,
+    /// The log of events behind runtime measurements
+    #[arg(long, value_name = "FILE")]
+    pub event_log: Option<PathBuf>,
+    /// The nonce that you chose
+    #[arg(long, value_name = "HEX")]
+    pub nonce: Option<String>,
+    /// The report data (Nitro: user data) that the evidence must carry
+    #[arg(long, value_name = "HEX")]
+    pub report_data: Option<String>,
+    /// The time to judge at: seconds since 1970, or as 2026-11-21T08:12:44Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// `genuine`, or a TOML file as `attest policy init` prints it
+    #[arg(long, value_name = "POLICY", default_value = "genuine")]
+    pub policy: String,
+    /// Take evidence of debug mode, in which anybody can read the memory; the policy must say so too
+    #[arg(long)]
+    pub dangerously_accept_debug: bool,
+}
+
+/// `attest policy`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AttestPolicyCommand {
+    /// Print a policy file with every key, explained
+    Init,
+}
+
+/// Kinds of evidence from hardware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KindArg {
+    /// AWS Nitro Enclaves
+    Nitro,
+    /// Intel TDX
+    Tdx,
+    /// Intel SGX
+    Sgx,
+    /// AMD SEV-SNP
+    SevSnp,
+    /// NVIDIA GPUs and NVSwitches
+    Nvidia,
 }
 
 /// `chat`.

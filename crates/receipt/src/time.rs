@@ -1,4 +1,4 @@
-//! Times in words.
+//! Times in words, and back.
 
 /// `milliseconds` since 1970 as `2026-11-21 08:12:44Z`.
 // Every value is a count of days or seconds below 2^53, so nothing overflows.
@@ -19,6 +19,28 @@ pub fn text(milliseconds: u64) -> String {
     format!("{year:04}-{month:02}-{day_of_month:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Milliseconds since 1970 of `2026-11-21T08:12:44Z` (RFC 3339 in UTC, whole seconds; a blank may stand for the `T`).
+// Years have four digits, so nothing overflows.
+#[allow(clippy::arithmetic_side_effects)]
+pub fn parse(text: &str) -> Option<u64> {
+    let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
+    let shape: Vec<u8> = text.bytes().map(shape).collect();
+    if !matches!(shape.as_slice(), b"0000-00-00T00:00:00Z" | b"0000-00-00 00:00:00Z") {
+        return None;
+    }
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    // Years from March, so that the leap day ends one: see `text`.
+    let (year, shifted) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * shifted + 2) / 5 + day;
+    let seconds = days.checked_sub(719_469)? * 86_400 + hour * 3600 + minute * 60 + second;
+    let milliseconds = seconds * 1000;
+    // A day or an hour that does not exist comes back as another one.
+    let canonical = self::text(milliseconds);
+    (canonical.replace(' ', "T") == text.replace(' ', "T")).then_some(milliseconds)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -31,6 +53,17 @@ mod tests {
             (4_107_542_400_000, "2100-03-01 00:00:00Z"),
         ] {
             assert_eq!(super::text(milliseconds), text);
+            assert_eq!(super::parse(text), Some(milliseconds / 1000 * 1000));
+            assert_eq!(super::parse(&text.replace(' ', "T")), Some(milliseconds / 1000 * 1000));
+        }
+        for text in [
+            "2025-02-29 00:00:00Z",
+            "2025-13-01 00:00:00Z",
+            "2025-01-01 24:00:00Z",
+            "1969-12-31 23:59:59Z",
+            "2025-01-01",
+        ] {
+            assert_eq!(super::parse(text), None, "{text}");
         }
         assert!(!super::text(u64::MAX).is_empty());
     }

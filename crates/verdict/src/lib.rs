@@ -26,7 +26,7 @@ pub mod policy;
 pub mod render;
 
 pub use check::{Check, CheckId, Outcome, Reason, Why};
-pub use hallmark_receipt::check::Question;
+pub use hallmark_receipt::check::{Catalog, Cause, Question};
 pub use hallmark_receipt::time;
 pub use judge::{Basis, Context, Decision, Lacking, Trust, Verdict, Verified, judge};
 pub use policy::{Policy, PolicyError};

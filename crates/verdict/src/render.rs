@@ -8,6 +8,8 @@ use crate::check::{CheckId, model_text};
 use crate::judge::{Basis, Decision, Lacking, Verdict};
 use crate::time;
 
+pub mod attestation;
+
 /// The verdict as a table: one row a check, grouped under the questions, then the closing sentences.
 pub fn text(verdict: &Verdict) -> String {
     let mut out = String::new();
@@ -15,8 +17,14 @@ pub fn text(verdict: &Verdict) -> String {
         out.push_str(&headline(receipt));
         out.push('\n');
     }
+    push_table(&mut out, &verdict.checks, closing(verdict));
+    out
+}
+
+/// Rows under their questions, then the closing sentences.
+fn push_table<C: Catalog>(out: &mut String, checks: &[Check<C>], closing: Vec<String>) {
     for question in Question::ALL {
-        let mut rows = verdict.checks.iter().filter(|check| check.question == question).peekable();
+        let mut rows = checks.iter().filter(|check| check.question == question).peekable();
         if rows.peek().is_none() {
             continue;
         }
@@ -27,11 +35,10 @@ pub fn text(verdict: &Verdict) -> String {
             out.push('\n');
         }
     }
-    for line in closing(verdict) {
+    for line in closing {
         out.push_str(&line);
         out.push('\n');
     }
-    out
 }
 
 /// What the bundle says of itself, in one line: claim, model, time, node.

@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use hallmark_receipt::json::{Object, Value, object};
+use hallmark_receipt::time;
+use hallmark_receipt::wire::to_hex;
+
+use super::BoundKeys;
 use crate::cbor::{CborError, Reader};
+use crate::x509::certificate_text;
 
 /// The most bytes of a document.
 pub const MAX_DOCUMENT: usize = 32 << 10;
@@ -168,6 +174,33 @@ impl<'a> Document<'a> {
             return Err(DocumentError::SignatureLength { got: signature.len() });
         }
         Fields::read(payload)?.into_document(protected, payload, signature)
+    }
+
+    /// Every field, for people.
+    pub fn fields(&self) -> Object {
+        let maybe = |bytes: Option<&[u8]>| Value::Str(bytes.map_or_else(|| "none".to_owned(), to_hex));
+        let pcrs =
+            self.pcrs.iter().map(|(number, pcr)| (format!("pcr{number}"), to_hex(pcr).into())).collect();
+        let bundle = self.cabundle.iter().map(|der| certificate_text(der)).collect();
+        let mut fields = object([
+            ("cabundle", Value::Array(bundle)),
+            ("certificate", certificate_text(self.certificate)),
+            ("digest", "SHA384".into()),
+            ("module_id", self.module_id.into()),
+            ("nonce", maybe(self.nonce)),
+            ("pcrs", Value::Object(pcrs)),
+            ("public_key", maybe(self.public_key)),
+            ("timestamp", time::text(self.timestamp_ms).into()),
+            ("user_data", maybe(self.user_data)),
+        ]);
+        if let Some(keys) = self.user_data.and_then(BoundKeys::parse) {
+            let keys = object([
+                ("signing_key_sha256", keys.signing_key.to_string().into()),
+                ("tls_certificate_sha256", keys.tls_certificate.to_string().into()),
+            ]);
+            fields.insert("user_data_nitriding".to_owned(), Value::Object(keys));
+        }
+        fields
     }
 
     /// What the signature is over: `Sig_structure` of RFC 9052 §4.4, around the bytes as they stand in the document.

@@ -2,10 +2,13 @@
 //! [attestation_process.md](https://github.com/aws/aws-nitro-enclaves-nsm-api/blob/main/docs/attestation_process.md).
 
 mod document;
+mod nitriding;
 
+use hallmark_receipt::json::Object;
 use serde::Deserialize;
 
 pub use document::{Document, DocumentError};
+pub use nitriding::BoundKeys;
 
 use crate::check::{CheckId, Reason, Why};
 use crate::crypto::{self, Form, Scheme};
@@ -76,6 +79,11 @@ pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
     judgement.binding("user_data", user_data);
     judgement.age(Some(document.timestamp_ms / 1000));
     judgement.finish(ALWAYS, Some((measurements, user_data.to_vec())))
+}
+
+/// Every field of a document, for people.
+pub fn show(file: &[u8]) -> Result<Object, Reason> {
+    Ok(Document::parse(&encoding::decode(file)?)?.fields())
 }
 
 /// Steps 2 to 4: root, chain, validity.

@@ -3,6 +3,10 @@
 //! A chain is what the hardware's maker documents: leaf first, root last, nothing to search. The root counts by its SHA-256 alone
 //! ([`crate::anchors`]).
 
+use hallmark_receipt::json::{Value, object};
+use hallmark_receipt::wire::to_hex;
+use hallmark_receipt::{Digest, time};
+
 pub mod certificate;
 pub mod chain;
 pub mod crl;
@@ -10,3 +14,18 @@ pub mod crl;
 pub use certificate::{Certificate, CertificateError, Extension};
 pub use chain::{Chain, ChainError, Rules};
 pub use crl::{Crl, CrlError};
+
+/// A certificate for people: whom it names and when it is in force, or why it cannot be read.
+pub fn certificate_text(der: &[u8]) -> Value {
+    let when = |seconds: u64| Value::Str(time::text(seconds.saturating_mul(1000)));
+    match Certificate::parse(der) {
+        Err(error) => error.to_string().into(),
+        Ok(certificate) => Value::Object(object([
+            ("from", when(certificate.not_before)),
+            ("serial", to_hex(certificate.serial).into()),
+            ("sha256", Digest::of(&[der]).to_string().into()),
+            ("subject", certificate.subject_text().into()),
+            ("to", when(certificate.not_after)),
+        ])),
+    }
+}

@@ -11,6 +11,7 @@ use crate::console;
 use crate::fault::Exit;
 use crate::store::Home;
 
+mod attest;
 mod chat;
 mod demo;
 pub mod infer;
@@ -49,6 +50,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Model { command } => model::run(&app, command),
         Command::Infer(args) => infer::run(&app, &args),
         Command::Verify(args) => verify::run(&app, &args),
+        Command::Attest { command } => attest::run(&app, command),
         Command::Chat(args) => chat::run(&app, &args),
         Command::Up(args) => up::run(&app, &args),
         Command::Proxy(args) => proxy::run(&app, &args),

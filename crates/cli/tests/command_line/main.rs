@@ -1,6 +1,7 @@
 //! The binary, run as people run it: each test has a home of its own.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod attest;
 mod bad_input;
 mod bad_models;
 mod chat;

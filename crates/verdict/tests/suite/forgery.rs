@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hallmark_receipt::json::Value;
-use hallmark_verdict::{Decision, Verdict};
+use hallmark_verdict::{Cause as _, Decision, Verdict};
 
 use crate::fixture::*;
 

@@ -10,7 +10,7 @@ use hallmark_receipt::{
     Tensor, Wanted, Work, model_id,
 };
 use hallmark_receipt::{Opening, Salt};
-use hallmark_verdict::{Basis, CheckId, Decision, Outcome, Verdict, Why};
+use hallmark_verdict::{Basis, Cause as _, CheckId, Decision, Outcome, Verdict, Why};
 
 use crate::fixture::*;
 use crate::forgery::{EDITS, Edit, edited, name, places};

@@ -12,7 +12,7 @@ use hallmark_receipt::{
     Bundle, Certificate, DType, Envelope, Evidence, Model, Opening, PayloadType, Purpose, Receipt, Salt,
     Signer as _, Tensor, Wanted, Work,
 };
-use hallmark_verdict::{Check, Outcome};
+use hallmark_verdict::{Cause as _, Check, Outcome};
 
 use crate::fixture::*;
 use crate::forgery::{EDITS, edited, places};

@@ -1,0 +1,152 @@
+//! `hallmark attest`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use hallmark_attestation::encoding::MAX_FILE;
+use hallmark_attestation::policy::{MAX_POLICY, TEMPLATE};
+use hallmark_attestation::{Context, Dangers, Input, Kind, Policy, show, verify};
+use hallmark_receipt::json::Value as Strict;
+use hallmark_receipt::wire::from_hex;
+use hallmark_verdict::render;
+
+use super::App;
+use super::verify::paint;
+use crate::args::{AttestCommand, AttestPolicyCommand, AttestVerify, KindArg};
+use crate::console;
+use crate::disk;
+use crate::fault::{Exit, Note};
+use crate::time;
+
+/// The most files of collateral.
+const MAX_FILES: usize = 64;
+
+/// Runs `attest COMMAND`.
+pub fn run(app: &App, command: AttestCommand) -> Result<Exit> {
+    match command {
+        AttestCommand::Verify(args) => judge(app, &args),
+        AttestCommand::Show { file, kind } => fields(&file, kind.into()),
+        AttestCommand::Policy { command: AttestPolicyCommand::Init } => {
+            console::out(TEMPLATE.trim_end());
+            Ok(Exit::Accepted)
+        }
+    }
+}
+
+impl From<KindArg> for Kind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Nitro => Self::Nitro,
+            KindArg::Tdx => Self::Tdx,
+            KindArg::Sgx => Self::Sgx,
+            KindArg::SevSnp => Self::SevSnp,
+            KindArg::Nvidia => Self::Nvidia,
+        }
+    }
+}
+
+fn judge(app: &App, args: &AttestVerify) -> Result<Exit> {
+    let policy = policy(&args.policy)?;
+    let at = args.at.as_deref().map_or(Ok(time::now() / 1000), instant)?;
+    let nonce = args.nonce.as_deref().map(|text| hex("--nonce", text)).transpose()?;
+    let report_data = args.report_data.as_deref().map(|text| hex("--report-data", text)).transpose()?;
+    let evidence = read(&args.file)?;
+    let certificates = read_all(&args.cert)?;
+    let collateral = read_all(&args.collateral)?;
+    let event_log = args.event_log.as_deref().map(read).transpose()?;
+    let (certificates, collateral) = (slices(&certificates), slices(&collateral));
+    let input = Input {
+        evidence: &evidence,
+        certificates: &certificates,
+        collateral: &collateral,
+        event_log: event_log.as_deref(),
+    };
+    let context = Context {
+        nonce: nonce.as_deref(),
+        binding: report_data.as_deref(),
+        dangers: Dangers { accept_debug: args.dangerously_accept_debug, ..Dangers::default() },
+        ..Context::new(at, &policy)
+    };
+    let report = verify(args.kind.into(), &input, &context);
+    if app.json {
+        console::out(Strict::Object(render::attestation::to_object(&report)).pretty().trim_end());
+    } else {
+        render::attestation::text(&report).lines().for_each(|line| console::out(&paint(line)));
+    }
+    Ok(match report.exit_code() {
+        0 => Exit::Accepted,
+        1 => Exit::Rejected,
+        _ => Exit::Undecided,
+    })
+}
+
+/// Every field, as JSON: nested, and the same for people and programs.
+fn fields(file: &Path, kind: Kind) -> Result<Exit> {
+    let fields = show(kind, &read(file)?).with_context(|| {
+        Note::new(format!("{} is no evidence of kind {}", file.display(), kind.name()))
+            .hint("is --kind the right one?")
+    })?;
+    console::out(Strict::Object(fields).pretty().trim_end());
+    Ok(Exit::Accepted)
+}
+
+fn policy(name: &str) -> Result<Policy> {
+    if name == "genuine" {
+        return Ok(Policy::genuine());
+    }
+    let note = || {
+        Note::usage(format!("there is no policy `{name}`"))
+            .hint("it is `genuine`, or a TOML file as `hallmark attest policy init` prints it")
+    };
+    let text = String::from_utf8(disk::read(Path::new(name), MAX_POLICY as u64).with_context(note)?)
+        .with_context(note)?;
+    Policy::parse(&text).with_context(|| Note::usage(format!("the policy {name} is not understood")))
+}
+
+/// Seconds since 1970, or a date and time.
+fn instant(text: &str) -> Result<u64> {
+    let seconds = text.parse().ok().or_else(|| hallmark_verdict::time::parse(text).map(|ms| ms / 1000));
+    seconds.ok_or_else(|| {
+        Note::usage(format!("--at: `{text}` is no time"))
+            .hint("give seconds since 1970, or UTC as 2026-11-21T08:12:44Z")
+            .error()
+    })
+}
+
+fn hex(flag: &str, text: &str) -> Result<Vec<u8>> {
+    from_hex(&text.to_ascii_lowercase())
+        .ok_or_else(|| Note::usage(format!("{flag} takes pairs of hexadecimal digits")).error())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    disk::read(path, MAX_FILE as u64).with_context(|| Note::new(format!("{} cannot be read", path.display())))
+}
+
+/// The files, and those of the folders, in the order of their names.
+fn read_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let unreadable = || Note::new(format!("{} cannot be read", path.display()));
+        let mut inside = Vec::new();
+        for entry in path.read_dir().with_context(unreadable)?.take(MAX_FILES.saturating_add(1)) {
+            let entry = entry.with_context(unreadable)?.path();
+            if entry.is_file() {
+                inside.push(entry);
+            }
+        }
+        inside.sort();
+        files.extend(inside);
+    }
+    if files.len() > MAX_FILES {
+        return Err(Note::usage(format!("more than {MAX_FILES} files of one sort")).error());
+    }
+    files.iter().map(|file| read(file)).collect()
+}
+
+fn slices(files: &[Vec<u8>]) -> Vec<&[u8]> {
+    files.iter().map(Vec::as_slice).collect()
+}

@@ -1,0 +1,128 @@
+//! Evidence from hardware, as auditors judge it.
+
+use std::path::PathBuf;
+
+use super::Place;
+
+/// Where evidence from hardware lies, beside the repository; none is part of it.
+fn vectors() -> Option<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/attestation-vectors");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: {} is not present", folder.display());
+    None
+}
+
+/// The policy file behind the words of the table.
+fn policy(words: &str) -> Option<&'static str> {
+    match words {
+        "genuine" | "-" => None,
+        "genuine + allow service TD" => Some("name = 'a'\n[tdx]\nallow_service_td = true"),
+        "genuine + allow ConfigurationAndSWHardeningNeeded" => Some(
+            "name = 'a'\n[sgx]\nstatus = ['UpToDate', 'SWHardeningNeeded', 'ConfigurationAndSWHardeningNeeded']",
+        ),
+        "genuine + allow VMPL 1" => Some("name = 'a'\n[sev-snp]\nmax_vmpl = 1"),
+        "genuine + require revocation" => Some("name = 'a'\n[nvidia]\nrequire = ['revocation']"),
+        other => panic!("unknown policy `{other}`"),
+    }
+}
+
+/// Every row of the table that came with the evidence, as the command line is used.
+#[test]
+fn every_case_gets_its_verdict() {
+    let Some(folder) = vectors() else { return };
+    let place = Place::new();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let mut wrong = Vec::new();
+    for line in std::fs::read_to_string(folder.join("cases.tsv")).unwrap().lines().skip(1) {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let &[kind, evidence, with, at, words, verdict, _] = cells.as_slice() else { panic!("{line}") };
+        let (evidence, with_path) = (path(evidence), path(with));
+        let mut arguments = vec!["attest", "verify"];
+        if kind == "tdx-eventlog" {
+            // The log comes with its own quote, which has no collateral: nothing can be decided, but the replay is a row.
+            let run = place.run(&["attest", "verify", &with_path, "--kind", "tdx", "--event-log", &evidence]);
+            if run.code != 3 || !run.out.contains("  ok  event-log") {
+                wrong.push(format!("{line}\nexit {}\n{}{}", run.code, run.out, run.err));
+            }
+            continue;
+        }
+        let supplied = if matches!(kind, "tdx" | "sgx") { "--collateral" } else { "--cert" };
+        arguments.extend([evidence.as_str(), "--kind", kind]);
+        if !with.is_empty() {
+            arguments.extend([supplied, with_path.as_str()]);
+        }
+        if !at.is_empty() {
+            arguments.extend(["--at", at]);
+        }
+        let file = policy(words).map(|text| place.file("policy.toml", text));
+        if let Some(file) = &file {
+            arguments.extend(["--policy", file]);
+        }
+        let run = place.run(&arguments);
+        let want = match verdict {
+            "accept" => 0,
+            "reject" => 1,
+            _ => 3,
+        };
+        if run.code != want {
+            wrong.push(format!("{line}\nexit {} instead of {want}\n{}{}", run.code, run.out, run.err));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn evidence_is_shown_and_judged_by_a_policy_of_ones_own() {
+    let Some(folder) = vectors() else { return };
+    let place = Place::new();
+    let document = folder.join("nitro/og-evm-attestation_doc.bin").display().to_string();
+    let shown: serde_json::Value =
+        serde_json::from_str(&place.ok(&["attest", "show", &document, "--kind", "nitro"])).unwrap();
+    let pcr0 = shown["pcrs"]["pcr0"].as_str().unwrap();
+    let user_data = shown["user_data"].as_str().unwrap();
+    let signing_key = shown["user_data_nitriding"]["signing_key_sha256"].as_str().unwrap();
+    assert_eq!(user_data.len(), 136);
+    assert!(user_data.ends_with(signing_key), "{shown}");
+    let policy = |pcr0: &str| {
+        format!(
+            "name = 'mine'\n[nitro]\nrequire = ['measurements', 'binding']\n[[nitro.measurements]]\nname = '1.0'\npcr0 = '{pcr0}'"
+        )
+    };
+    let (good, bad) =
+        (place.file("good.toml", policy(pcr0)), place.file("bad.toml", policy(&"ab".repeat(48))));
+    let at = ["attest", "verify", &document, "--kind", "nitro", "--at", "2026-02-12T17:56:02Z", "--policy"];
+    let judged = |more: &[&str]| place.run(&[&at[..], more].concat());
+    let accepted = judged(&[&good, "--report-data", user_data, "--json"]);
+    assert_eq!(accepted.code, 0, "{}{}", accepted.out, accepted.err);
+    let report: serde_json::Value = serde_json::from_str(&accepted.out).unwrap();
+    assert_eq!(report["measurements"]["pcr0"], pcr0);
+    assert_eq!(report["data"], user_data);
+    // A required row that was not made leaves it undecided; a measurement of another release rejects.
+    assert_eq!(judged(&[&good]).code, 3);
+    assert_eq!(judged(&[&bad, "--report-data", user_data]).code, 1);
+    assert_eq!(judged(&[&good, "--report-data", "00"]).code, 1);
+}
+
+#[test]
+fn what_is_asked_wrongly_is_refused() {
+    let place = Place::new();
+    let file = place.file("evidence", "x");
+    let verify = |more: &[&str], code, words: &[&str]| {
+        let arguments = [&["attest", "verify", &file, "--kind", "nitro"][..], more].concat();
+        place.refuse(&arguments, code, words);
+    };
+    verify(&["--at", "yesterday"], 2, &["`yesterday` is no time", "2026-11-21T08:12:44Z"]);
+    verify(&["--nonce", "abc"], 2, &["--nonce takes pairs of hexadecimal digits"]);
+    verify(&["--policy", "nowhere.toml"], 2, &["there is no policy `nowhere.toml`", "attest policy init"]);
+    let policy = place.file("policy.toml", "name = 'a'\n[nitro]\nrequire = ['tea']");
+    verify(&["--policy", &policy], 2, &["is not understood", "`tea` is no check"]);
+    verify(&["--collateral", "nowhere"], 4, &["nowhere cannot be read"]);
+    place.refuse(&["attest", "show", &file, "--kind", "nitro"], 1, &["is no evidence of kind nitro"]);
+    // The template is a policy.
+    let template = place.file("template.toml", place.ok(&["attest", "policy", "init"]));
+    let run = place.run(&["attest", "verify", &file, "--kind", "nitro", "--policy", &template]);
+    assert_eq!(run.code, 1, "{}{}", run.out, run.err);
+    assert!(run.out.contains("rejected by policy `mine`: format failed"), "{}", run.out);
+}
