@@ -111,6 +111,6 @@ pub fn show(kind: Kind, evidence: &[u8]) -> Result<hallmark_receipt::json::Objec
         Kind::Nitro => nitro::show(evidence),
         Kind::Nvidia => nvidia::show(evidence),
         Kind::SevSnp => snp::show(evidence),
-        _ => nitro::show(evidence),
+        Kind::Tdx | Kind::Sgx => dcap::show(evidence),
     }
 }

@@ -11,6 +11,7 @@ mod quote;
 mod state;
 mod tcb;
 
+use hallmark_receipt::json::Object;
 use sha2::{Digest as _, Sha256};
 
 pub use body::{EnclaveReport, Td15, Td15Extended, TdAttribute, TdReport};
@@ -228,6 +229,11 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
         None => judgement.age(None),
     }
     judgement.finish(&always, Some((measurements, data.to_vec())))
+}
+
+/// Every field of a quote, for people.
+pub fn show(file: &[u8]) -> Result<Object, Reason> {
+    Ok(Quote::parse(&encoding::decode(file)?)?.fields())
 }
 
 /// Step 1: a quote of this kind.
