@@ -12,7 +12,8 @@
 //! assert!(report.check(CheckId::Format).is_some_and(|check| check.has_failed()));
 //! ```
 //!
-//! To add a kind: a module with `verify`, a variant and a row of [`Kind`], a section of [`Policy`], its rows in [`check`].
+//! To add a kind: a module with `verify`, a variant and a row of [`Kind`], a section of [`Policy`], its rows in [`check`]. Whoever makes
+//! evidence is a [`Producer`]; the feature `simulated` has one that needs no hardware.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod anchors;
@@ -111,6 +112,6 @@ pub fn show(kind: Kind, evidence: &[u8]) -> Result<hallmark_receipt::json::Objec
         Kind::Nitro => nitro::show(evidence),
         Kind::Nvidia => nvidia::show(evidence),
         Kind::SevSnp => snp::show(evidence),
-        Kind::Tdx | Kind::Sgx => dcap::show(evidence),
+        Kind::Tdx | Kind::Sgx => dcap::show(kind, evidence),
     }
 }

@@ -232,8 +232,8 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
 }
 
 /// Every field of a quote, for people.
-pub fn show(file: &[u8]) -> Result<Object, Reason> {
-    Ok(Quote::parse(&encoding::decode(file)?)?.fields())
+pub fn show(kind: Kind, file: &[u8]) -> Result<Object, Reason> {
+    Ok(parse(kind, &encoding::decode(file)?)?.fields())
 }
 
 /// Step 1: a quote of this kind.
