@@ -198,8 +198,8 @@ impl<'a> Hierarchy<'a> {
     /// The revocation lists of the issuers of the certificates from `first` up.
     pub fn lists(&self, first: usize) -> Vec<Vec<u8>> {
         self.words(first, |word| {
-            let serial: &[u8] = &word.of.serial;
-            word.authority.revocation_list(if word.revokes { &[serial] } else { &[] }, word.span)
+            let revoked: &[&[u8]] = &[&word.of.serial];
+            word.authority.revocation_list(if word.revokes { revoked } else { &[] }, word.span)
         })
     }
 
