@@ -39,15 +39,6 @@ const NITRO: Vector = Vector {
 const SNP: Vector = Vector { kind: Kind::SevSnp, at: 1_735_689_600, ..NITRO };
 
 const ROWS: &[Row] = &[
-    Row { vector: NITRO, free: &[] },
-    Row {
-        vector: Vector {
-            evidence: "nitro/evervault/beta/valid-attestation-doc-bytes",
-            at: 1_665_651_482,
-            ..NITRO
-        },
-        free: &[],
-    },
     Row {
         vector: Vector {
             evidence: "sev-snp/virtee-sev/report_milan.hex",
@@ -70,6 +61,15 @@ const ROWS: &[Row] = &[
             certificates: &["sev-snp/trustee/test-vlek.der", "sev-snp/go-sev-guest/milanvlek.testcer"],
             policy: "[sev-snp]\nvmpl = [1]",
             ..SNP
+        },
+        free: &[],
+    },
+    Row { vector: NITRO, free: &[] },
+    Row {
+        vector: Vector {
+            evidence: "nitro/evervault/beta/valid-attestation-doc-bytes",
+            at: 1_665_651_482,
+            ..NITRO
         },
         free: &[],
     },

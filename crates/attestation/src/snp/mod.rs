@@ -186,8 +186,7 @@ fn product(
     let product = endorsement::product(chain);
     let result = product.ok_or(Fault::Hierarchy).and_then(|product| {
         let name = endorsement::product_name(chain.leaf()).ok_or(Fault::Extensions)?;
-        let line = name.split('-').next().unwrap_or_default();
-        if line != product.name() {
+        if Product::from_certificate(&name) != Some(product) {
             return Err(Fault::ProductName { expected: product, got: name });
         }
         match report.cpuid {

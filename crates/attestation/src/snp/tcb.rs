@@ -40,6 +40,14 @@ impl Product {
         Self::ALL.into_iter().find(|product| product.name() == name)
     }
 
+    /// The product that a signing key's certificate names, stepping included: `Milan-B0`. Bergamo and Siena have Genoa's keys.
+    pub fn from_certificate(name: &str) -> Option<Self> {
+        match name.split('-').next()? {
+            "Bergamo" | "Siena" => Some(Self::Genoa),
+            line => Self::from_name(line),
+        }
+    }
+
     /// The product that a processor belongs to (AMD 57230; Bergamo and Siena have Genoa's keys).
     pub fn of_cpu(cpu: Cpuid) -> Option<Self> {
         match (cpu.family, cpu.model) {

@@ -99,6 +99,20 @@ fn security_versions_lie_as_the_product_says() {
     }
 }
 
+#[test]
+fn certificates_name_products() {
+    for (name, product) in [
+        ("Milan-B0", Some(Product::Milan)),
+        ("Genoa", Some(Product::Genoa)),
+        ("Siena-A1", Some(Product::Genoa)),
+        ("Turin", Some(Product::Turin)),
+        ("Turing", None),
+        ("", None),
+    ] {
+        assert_eq!(Product::from_certificate(name), product, "{name}");
+    }
+}
+
 /// An entry of a table.
 fn entry(guid: u128, offset: u32, length: u32) -> Vec<u8> {
     [&guid.to_be_bytes()[..], &offset.to_le_bytes(), &length.to_le_bytes()].concat()
