@@ -130,7 +130,7 @@ fn digest<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
     })
 }
 
-/// A bit string's first byte. Devices set bits that DER wants to be zero, so only the form is looked at.
+/// The first byte of a bit string of at most 32 bits; unused ones do not count.
 fn first_flags(field: AnyRef<'_>) -> der::Result<u8> {
     match field.value() {
         [unused @ 0..=7, flags, rest @ ..] if rest.len() <= 3 => {

@@ -1,5 +1,7 @@
 //! The opaque data of a report: NVIDIA's own fields, a list of type, length and value (`attestation.md` §7.2).
 
+use std::collections::BTreeMap;
+
 use hallmark_receipt::json::{Object, Value};
 use hallmark_receipt::wire::to_hex;
 
@@ -13,8 +15,7 @@ const MAX_MAJOR: u8 = 2;
 /// Fields by their number, each at most once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opaque<'a> {
-    /// In the order of the report.
-    entries: Vec<(usize, &'a [u8])>,
+    entries: BTreeMap<usize, &'a [u8]>,
 }
 
 /// Why opaque data is refused.
@@ -108,7 +109,7 @@ impl<'a> Opaque<'a> {
         if typed {
             header(&mut reader)?;
         }
-        let mut entries: Vec<(usize, &[u8])> = Vec::new();
+        let mut entries = BTreeMap::new();
         while reader.left() > 0 {
             let field = reader.number(2).ok_or(OpaqueError::Truncated)?;
             if typed {
@@ -116,9 +117,6 @@ impl<'a> Opaque<'a> {
             }
             let length = reader.number(2).ok_or(OpaqueError::Truncated)?;
             let value = reader.take(length).ok_or(OpaqueError::Truncated)?;
-            if entries.iter().any(|(earlier, _)| *earlier == field) {
-                return Err(OpaqueError::Duplicate(field));
-            }
             let unit = match FIELDS.iter().find(|(number, ..)| *number == field) {
                 Some((_, _, Form::Counts)) => 4,
                 Some((_, _, Form::Identifiers)) => 8,
@@ -127,13 +125,15 @@ impl<'a> Opaque<'a> {
             if value.len().checked_rem(unit) != Some(0) {
                 return Err(OpaqueError::Length { field, got: value.len() });
             }
-            entries.push((field, value));
+            if entries.insert(field, value).is_some() {
+                return Err(OpaqueError::Duplicate(field));
+            }
         }
         Ok(Self { entries })
     }
 
     fn field(&self, number: usize) -> Option<&'a [u8]> {
-        self.entries.iter().find(|(field, _)| *field == number).map(|(_, value)| *value)
+        self.entries.get(&number).copied()
     }
 
     /// Whether it says of itself that no hardware made it (`attestation.md` §11).
@@ -165,7 +165,7 @@ impl<'a> Opaque<'a> {
     pub fn fields(&self) -> Object {
         self.entries
             .iter()
-            .map(|&(field, value)| {
+            .map(|(&field, &value)| {
                 let known = FIELDS.iter().find(|(number, ..)| *number == field);
                 let name = known.map_or_else(|| format!("field_{field}"), |(_, name, _)| (*name).to_owned());
                 (name, self.shown(field, value, known.map_or(Form::Bytes, |(_, _, form)| *form)))

@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
         Some(*first)
     }
 
-    /// A number of at most eight bytes.
+    /// A number of at most four bytes.
     pub fn number(&mut self, bytes: usize) -> Option<usize> {
         let bytes = self.take(bytes)?;
         Some(bytes.iter().rev().fold(0, |number, byte| (number << 8) | usize::from(*byte)))

@@ -17,6 +17,8 @@ const NOW: u64 = 1_767_225_600;
 const SPAN: Span = Span { from: NOW - 1000, to: NOW + 1000 };
 const NONCE: [u8; 32] = [0x5a; 32];
 const FIRMWARE: [u8; 48] = [0xf1; 48];
+/// The operational flags of Blackwell's certificates: notConfigured, fixedWidth.
+const FLAGS: [u8; 5] = [0, 0x80, 0, 0, 1];
 
 /// A device whose chain ends in our root.
 struct Maker {
@@ -116,7 +118,7 @@ fn judged_by(
     change: impl Fn(&mut Context<'_>),
 ) -> Report {
     let certificates: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
-    let roots = [Digest(Sha256::digest(Maker::new().chain(&[2, 0, 0, 0, 1]).last().unwrap()).into())];
+    let roots = [Digest(Sha256::digest(Maker::new().chain(&FLAGS).last().unwrap()).into())];
     let mut context = Context::new(NOW, policy);
     context.dangers = Dangers { accept_simulated: &roots, accept_debug: false };
     change(&mut context);
@@ -132,7 +134,7 @@ fn failed(report: &Report) -> Vec<(CheckId, &'static str)> {
 #[test]
 fn each_form_of_a_report_is_read_or_refused_with_its_reason() {
     let maker = Maker::new();
-    let chain = maker.chain(&[2, 0, 0, 0, 1]);
+    let chain = maker.chain(&FLAGS);
     let digest = block(1, 0, &[3; 48]);
     let two = [digest.clone(), block(240, 0x8a, b"a manifest as it is")].concat();
     for (case, report, code) in [
@@ -164,13 +166,13 @@ fn each_form_of_a_report_is_read_or_refused_with_its_reason() {
 #[test]
 fn certificate_and_report_agree() {
     let maker = Maker::new();
-    let chain = maker.chain(&[2, 0, 0, 0, 1]);
+    let chain = maker.chain(&FLAGS);
     let other = maker.report(1, &block(1, 0, &[3; 48]), &opaque(&[(20, &[0xf2; 48])]));
     assert_eq!(failed(&judged(&other, &chain, |_| {})), [(CheckId::FirmwareId, "firmware-id")]);
 
     let mut boot_rom = Entity::new("GB100 A01 GSP BROM", 12);
     boot_rom.serial.clone_from(&maker.leaf.serial);
-    let same_serial = Maker { boot_rom, ..Maker::new() }.chain(&[2, 0, 0, 0, 1]);
+    let same_serial = Maker { boot_rom, ..Maker::new() }.chain(&FLAGS);
     assert_eq!(
         failed(&judged(&plain_report(&maker), &same_serial, |_| {})),
         [(CheckId::Serials, "same-serial")]
@@ -185,11 +187,11 @@ fn debug_mode_is_refused_by_the_certificates_flags() {
     let maker = Maker::new();
     let report = plain_report(&maker);
     for (flags, refused) in [
-        (&[2, 0x00, 0, 0, 1][..], false),
-        (&[2, 0x80, 0, 0, 1], false),
-        (&[2, 0x10, 0, 0, 1], true),
-        (&[2, 0x20, 0, 0, 1], true),
-        (&[2, 0x40, 0, 0, 1], true),
+        (&FLAGS[..], false),
+        (&[0, 0x00, 0, 0, 1], false),
+        (&[0, 0x90, 0, 0, 1], true),
+        (&[0, 0xa0, 0, 0, 1], true),
+        (&[0, 0xc0, 0, 0, 1], true),
         (&[4, 0x10], true),
         (&[5, 0x10], false),
         (&[0], false),
@@ -205,7 +207,7 @@ fn debug_mode_is_refused_by_the_certificates_flags() {
 #[test]
 fn nonce_pairing_versions_and_measurements_are_as_asked() {
     let maker = Maker::new();
-    let (report, chain) = (plain_report(&maker), maker.chain(&[2, 0, 0, 0, 1]));
+    let (report, chain) = (plain_report(&maker), maker.chain(&FLAGS));
     for (given, id, code) in [(&NONCE, CheckId::Nonce, None), (&[0; 32], CheckId::Nonce, Some("nonce"))] {
         let found = judged(&report, &chain, |context| context.nonce = Some(given));
         assert_eq!(failed(&found), code.map(|code| (id, code)).into_iter().collect::<Vec<_>>());
@@ -241,7 +243,7 @@ fn nonce_pairing_versions_and_measurements_are_as_asked() {
 #[test]
 fn a_certificate_on_hold_is_revoked() {
     let maker = Maker::new();
-    let (report, chain) = (plain_report(&maker), maker.chain(&[2, 0, 0, 0, 1]));
+    let (report, chain) = (plain_report(&maker), maker.chain(&FLAGS));
     let answer = |status| maker.root.respond(&[maker.boot_rom.answer(&maker.root, status, SPAN)], NOW, &[]);
     let list = |revoked: &[&[u8]]| maker.root.revocation_list(revoked, SPAN);
     let good = answer(write::good());
@@ -275,7 +277,7 @@ fn every_device_of_a_list_is_judged() {
     let label = "CERTIFICATE";
     let pem =
         |der: &Vec<u8>| format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
-    let pem: String = maker.chain(&[2, 0, 0, 0, 1]).iter().map(pem).collect();
+    let pem: String = maker.chain(&FLAGS).iter().map(pem).collect();
     let (report, mut bad) = (plain_report(&maker), plain_report(&maker));
     *bad.last_mut().unwrap() ^= 1;
     let device = |report: &[u8], more: &str| {
@@ -318,6 +320,8 @@ fn every_device_of_a_list_is_judged() {
         (format!("{{\"arch\":\"BLACKWELL\",\"nonce\":\"{nonce}\",\"evidence_list\":[{good}]}}"), None),
         (format!("{{\"nonce\":\"{other}\",\"evidence_list\":[{good}]}}"), format("list-differs")),
         (format!("{{\"device_evidence_list\":[{good}]}}"), None),
+        (format!("{{\"result_code\":0,\"result_message\":\"Ok\",\"evidences\":[{good}]}}"), None),
+        (format!("{{\"result_code\":1,\"evidences\":[{good}]}}"), format("list-member")),
         (collection(&NONCE), None),
         (collection(&[0; 32]), format("list-differs")),
         ("[]".to_owned(), format("list-devices")),
@@ -336,7 +340,7 @@ fn every_device_of_a_list_is_judged() {
         "\"vbios_version\":\"97.00.57.00.01\"",
         "\"block.1\":{\"digest\":\"0303",
         "\"subject\":\"GB100 A01 GSP FMC LF\"",
-        "\"certified_firmware\":{\"flags\":[],\"fwid\":\"f1f1",
+        "\"certified_firmware\":{\"flags\":[\"notConfigured\"],\"fwid\":\"f1f1",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }

@@ -91,6 +91,9 @@ impl WrapperError {
 const ARCHITECTURES: &[(&str, &str)] =
     &[("HOPPER", "GH"), ("BLACKWELL", "GB"), ("RUBIN", "GR"), ("LS10", "LS_10")];
 
+/// What lists inside an object are called: by NVIDIA's remote service, by Confidential Containers' attester, by `nvattest`.
+const LISTS: [&str; 3] = ["evidence_list", "device_evidence_list", "evidences"];
+
 /// The devices of a file, in order.
 pub fn devices(input: &Input<'_>) -> Result<Vec<Device>, WrapperError> {
     let bytes = encoding::decode(input.evidence)?;
@@ -142,9 +145,8 @@ fn is_token(bytes: &[u8]) -> bool {
     bytes.starts_with(b"eyJ") && bytes.iter().filter(|byte| **byte == b'.').count() == 2
 }
 
-/// A list of NVIDIA's SDK, what its remote service is sent (`evidence_list`), what Confidential Containers' attester writes
-/// (`device_evidence_list`),
-/// or a collection of conceptual messages (`__cmwc_t`) as NVIDIA's later SDK writes it.
+/// A list as NVIDIA's SDK writes it, alone or inside an object, or a collection of conceptual messages (`__cmwc_t`) as its later
+/// versions write it.
 fn list(value: Value) -> Result<Vec<Device>, WrapperError> {
     match value {
         Value::Array(items) => items.into_iter().map(|item| device(item, &Stated::default())).collect(),
@@ -156,7 +158,11 @@ fn list(value: Value) -> Result<Vec<Device>, WrapperError> {
                 ..Stated::default()
             };
             text(&mut members, "claims_version")?;
-            let items = members.remove("evidence_list").or_else(|| members.remove("device_evidence_list"));
+            text(&mut members, "result_message")?;
+            if !matches!(members.remove("result_code"), None | Some(Value::Int(0))) {
+                return Err(WrapperError::Member("result_code"));
+            }
+            let items = LISTS.iter().find_map(|name| members.remove(*name));
             let Some(Value::Array(items)) = items else { return Err(WrapperError::Member("evidence_list")) };
             nothing_left(&members)?;
             items.into_iter().map(|item| device(item, &shared)).collect()

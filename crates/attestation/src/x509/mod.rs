@@ -1,4 +1,5 @@
-//! Certificates, revocation lists (RFC 5280) and answers about certificates (RFC 6960), for chains that come in order and end in a pinned root.
+//! Certificates, revocation lists (RFC 5280) and answers about certificates (RFC 6960), for chains that come in order and end in a
+//! pinned root.
 //!
 //! A chain is what the hardware's maker documents: leaf first, root last, nothing to search. The root counts by its SHA-256 alone
 //! ([`crate::anchors`]).
