@@ -102,6 +102,7 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
 pub fn show(kind: Kind, evidence: &[u8]) -> Result<hallmark_receipt::json::Object, Reason> {
     match kind {
         Kind::Nitro => nitro::show(evidence),
+        Kind::Tdx | Kind::Sgx => dcap::show(kind, evidence),
         _ => nitro::show(evidence),
     }
 }

@@ -5,7 +5,7 @@ use hallmark_receipt::Digest;
 use crate::check::{Check, CheckId, Reason, Why};
 use crate::measurement::Measurements;
 use crate::policy::{Policy, Section};
-use crate::x509::{Chain, Crl, CrlError, Rules};
+use crate::x509::{Certificate, Chain, Crl, CrlError, Rules};
 use crate::{Kind, anchors};
 
 /// What the verifier knows and wants.
@@ -218,32 +218,43 @@ impl<'a> Judgement<'a> {
             Ok(lists) => lists,
             Err(error) => return self.record(CheckId::Revocation, Err::<&str, CrlError>(error)),
         };
-        let pairs = chains.iter().flat_map(|chain| {
+        // A certificate may stand in more than one chain.
+        let mut pairs: Vec<(usize, &Certificate<'_>, &Certificate<'_>)> = Vec::new();
+        for chain in chains {
             let certificates = chain.certificates();
-            certificates.iter().zip(certificates.iter().skip(1)).enumerate()
-        });
+            for (at, (certificate, issuer)) in
+                certificates.iter().zip(certificates.iter().skip(1)).enumerate()
+            {
+                if !pairs.iter().any(|(_, other, above)| *other == certificate && *above == issuer) {
+                    pairs.push((at, certificate, issuer));
+                }
+            }
+        }
+        // Lists of others are not needed, unless one is missing: then one of them may be it, changed.
+        let mut others = 0_usize;
+        for list in &lists {
+            let Some((.., issuer)) = pairs.iter().find(|(.., issuer)| issuer.subject == list.issuer) else {
+                others = others.saturating_add(1);
+                continue;
+            };
+            if let Err(error) = list.verify(issuer, self.context.at) {
+                return self.record(CheckId::Revocation, Err::<&str, _>(error));
+            }
+        }
         let mut oldest = u64::MAX;
-        for (at, (certificate, issuer)) in pairs.clone() {
-            let of_issuer = || lists.iter().filter(|list| list.issuer == issuer.subject);
-            if of_issuer().next().is_none() {
-                let of_other =
-                    |list: &Crl<'_>| pairs.clone().all(|(_, (_, other))| list.issuer != other.subject);
-                // A list of nobody in the chain may be this one, changed.
-                return match lists.iter().any(of_other) {
-                    true => self.record(CheckId::Revocation, Err::<&str, _>(CrlError::Issuer)),
-                    false => self.skip(CheckId::Revocation, Why::NoRevocationList { at }),
-                };
+        for (at, certificate, issuer) in pairs {
+            let of_issuer: Vec<_> = lists.iter().filter(|list| list.issuer == issuer.subject).collect();
+            if of_issuer.is_empty() && others > 0 {
+                return self.record(CheckId::Revocation, Err::<&str, _>(CrlError::Issuer));
             }
-            for list in of_issuer() {
-                if let Err(error) = list.verify(issuer, self.context.at) {
-                    return self.record(CheckId::Revocation, Err::<&str, _>(error));
-                }
-                if let Some(since) = list.revocation(certificate.serial) {
-                    let since = when(since);
-                    return self.record(CheckId::Revocation, Err::<&str, _>(Reason::Revoked { at, since }));
-                }
-                oldest = oldest.min(list.this_update);
+            if of_issuer.is_empty() {
+                return self.skip(CheckId::Revocation, Why::NoRevocationList { at });
             }
+            if let Some(since) = of_issuer.iter().find_map(|list| list.revocation(certificate.serial)) {
+                let since = when(since);
+                return self.record(CheckId::Revocation, Err::<&str, _>(Reason::Revoked { at, since }));
+            }
+            oldest = of_issuer.iter().fold(oldest, |oldest, list| oldest.min(list.this_update));
         }
         self.record(
             CheckId::Revocation,

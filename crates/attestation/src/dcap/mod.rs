@@ -11,6 +11,7 @@ mod quote;
 mod state;
 mod tcb;
 
+use hallmark_receipt::json::{Object, Value};
 use sha2::{Digest as _, Sha256};
 
 pub use body::{EnclaveReport, Td15, Td15Extended, TdAttribute, TdReport};
@@ -26,7 +27,7 @@ use crate::check::{CheckId, Reason, Why};
 use crate::crypto::{self, Form, PublicKey, Scheme};
 use crate::measurement::Register;
 use crate::report::{Context, Judgement, Report};
-use crate::x509::{Chain, ChainError, Rules};
+use crate::x509::{Certificate, Chain, ChainError, Rules, certificate_text};
 use crate::{Input, Kind, encoding};
 use published::Date;
 use tcb::Reached;
@@ -118,8 +119,15 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
         let issuers = collateral.list_issuers.as_ref()?.iter().map(Vec::as_slice);
         Some(Chain::parse(std::iter::once(leaf.der).chain(issuers), &RULES).map_err(of("revocation lists")))
     });
-    let chains =
-        [(&chain, &RULES), (&info_chain, &SIGNER_RULES), (&identity_chain, &SIGNER_RULES), (&lists, &RULES)];
+    // As a rule Intel signs both texts with one key, and the lists' issuer is the platform's: the same chain over again.
+    let none = None;
+    let unless_seen = |chain, seen| if chain == seen { &none } else { chain };
+    let chains = [
+        (&chain, &RULES),
+        (&info_chain, &SIGNER_RULES),
+        (unless_seen(&identity_chain, &info_chain), &SIGNER_RULES),
+        (unless_seen(&lists, &chain), &RULES),
+    ];
     chain_rows(&mut judgement, chains, context.at);
     let parsed: Vec<&Chain<'_>> =
         chains.iter().filter_map(|(chain, _)| chain.as_ref()?.as_ref().ok()).collect();
@@ -227,6 +235,24 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
         None => judgement.age(None),
     }
     judgement.finish(&always, Some((measurements, data.to_vec())))
+}
+
+/// Every field of a quote, for people.
+pub fn show(kind: Kind, file: &[u8]) -> Result<Object, Reason> {
+    let bytes = encoding::decode(file)?;
+    let quote = parse(kind, &bytes)?;
+    let mut fields = quote.fields();
+    // Where it has a chain, the certificates and what the first says of the platform.
+    if let Certification::Chain(pem) = quote.certification {
+        let chain = pem_chain(pem)?;
+        let certificates = chain.iter().map(|der| certificate_text(der)).collect();
+        fields.insert("certification".to_owned(), Value::Array(certificates));
+        let leaf = chain.first().and_then(|der| Certificate::parse(der).ok());
+        if let Some(platform) = leaf.and_then(|leaf| Platform::of(&leaf).ok()) {
+            fields.insert("platform".to_owned(), Value::Object(platform.fields()));
+        }
+    }
+    Ok(fields)
 }
 
 /// Step 1: a quote of this kind.
