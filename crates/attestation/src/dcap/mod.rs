@@ -291,10 +291,10 @@ fn of(whose: &'static str) -> impl Fn(ChainError) -> Reason {
 }
 
 /// Step 4: the first text that fits; if none does, the first.
-fn select<'a, T: serde::de::DeserializeOwned>(
-    signed: &'a [Signed],
+fn select<T: serde::de::DeserializeOwned>(
+    signed: &[Signed],
     fits: impl Fn(&T) -> bool,
-) -> Option<(&'a Signed, Result<T, TcbError>)> {
+) -> Option<(&Signed, Result<T, TcbError>)> {
     let mut first = None;
     for signed in signed {
         let read = signed.read::<T>();
