@@ -27,7 +27,7 @@ use crate::check::{CheckId, Reason, Why};
 use crate::crypto::{self, Form, PublicKey, Scheme};
 use crate::measurement::Register;
 use crate::report::{Context, Judgement, Report};
-use crate::x509::{Chain, ChainError, Rules};
+use crate::x509::{Certificate, Chain, ChainError, Rules, certificate_text};
 use crate::{Input, Kind, encoding};
 use published::Date;
 use tcb::Reached;
@@ -120,8 +120,15 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
         let issuers = collateral.list_issuers.as_ref()?.iter().map(Vec::as_slice);
         Some(Chain::parse(std::iter::once(leaf.der).chain(issuers), &RULES).map_err(of("revocation lists")))
     });
-    let chains =
-        [(&chain, &RULES), (&info_chain, &SIGNER_RULES), (&identity_chain, &SIGNER_RULES), (&lists, &RULES)];
+    // As a rule Intel signs both texts with one key, and the lists' issuer is the platform's: the same chain over again.
+    let none = None;
+    let unless_seen = |chain, seen| if chain == seen { &none } else { chain };
+    let chains = [
+        (&chain, &RULES),
+        (&info_chain, &SIGNER_RULES),
+        (unless_seen(&identity_chain, &info_chain), &SIGNER_RULES),
+        (unless_seen(&lists, &chain), &RULES),
+    ];
     chain_rows(&mut judgement, chains, context.at);
     let parsed: Vec<&Chain<'_>> =
         chains.iter().filter_map(|(chain, _)| chain.as_ref()?.as_ref().ok()).collect();
