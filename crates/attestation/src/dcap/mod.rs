@@ -11,7 +11,7 @@ mod quote;
 mod state;
 mod tcb;
 
-use hallmark_receipt::json::Object;
+use hallmark_receipt::json::{Object, Value};
 use sha2::{Digest as _, Sha256};
 
 pub use body::{EnclaveReport, Td15, Td15Extended, TdAttribute, TdReport};
@@ -240,7 +240,20 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
 
 /// Every field of a quote, for people.
 pub fn show(kind: Kind, file: &[u8]) -> Result<Object, Reason> {
-    Ok(parse(kind, &encoding::decode(file)?)?.fields())
+    let bytes = encoding::decode(file)?;
+    let quote = parse(kind, &bytes)?;
+    let mut fields = quote.fields();
+    // Where it has a chain, the certificates and what the first says of the platform.
+    if let Certification::Chain(pem) = quote.certification {
+        let chain = pem_chain(pem)?;
+        let certificates = chain.iter().map(|der| certificate_text(der)).collect();
+        fields.insert("certification".to_owned(), Value::Array(certificates));
+        let leaf = chain.first().and_then(|der| Certificate::parse(der).ok());
+        if let Some(platform) = leaf.and_then(|leaf| Platform::of(&leaf).ok()) {
+            fields.insert("platform".to_owned(), Value::Object(platform.fields()));
+        }
+    }
+    Ok(fields)
 }
 
 /// Step 1: a quote of this kind.
