@@ -40,6 +40,28 @@ const ROOTS: &[Row] = &[
     ),
 ];
 
+/// The development roots of the default seed (`attestation.md` §11). They are here to be named when they are refused: no verifier takes
+/// one that was not told to.
+const DEVELOPMENT: &[&str] = &[
+    "76a2bc4cb907a8c25b2cdd5fb8225e57a3573e5588d04313b26dce74b0f2f6d9",
+    "d316f6b496a03e9c31729ee82adbb102bedd66275ab38b1f698062ba89a8d922",
+    "ef61dea7561f86425357bbaf2d3c9070303b214908380c31b81674db99df9b08",
+    "dac36af7be0c9220a9f5acc25cdb6b79f3980953df68a45903a0c2b3e98f17f3",
+    "29680c3b901bdec5068228afdce0ca97927e2514da3366545a991fd73b6563e1",
+    "567c0b44035db23d962ee22072bdc54ae028ec5f935692aad61c10f14d70fd43",
+];
+
+/// The development roots of the default seed, for [`crate::Dangers::accept_simulated`].
+pub fn development() -> Vec<Digest> {
+    DEVELOPMENT.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// Whether it is the SHA-256 of a development root of the default seed, whose keys everybody has.
+pub fn is_development(digest: Digest) -> bool {
+    let text = digest.to_string();
+    DEVELOPMENT.contains(&text.as_str())
+}
+
 /// The root of `kind` that `certificate` is, if it is one: a production root, or one of `simulated`, which are digests too.
 pub fn find(kind: Kind, certificate: &[u8], simulated: &[Digest]) -> Option<Anchor> {
     let digest = Digest(Sha256::digest(certificate).into());

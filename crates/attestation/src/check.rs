@@ -4,8 +4,8 @@ use hallmark_receipt::check::Cause;
 use hallmark_receipt::{Digest, catalog, check, wire::to_hex};
 
 use crate::measurement::Register;
-use crate::x509::{ChainError, CrlError};
-use crate::{encoding, nitro};
+use crate::x509::{ChainError, CrlError, OcspError};
+use crate::{dcap, encoding, nitro, nvidia, snp};
 
 /// One check that was made or not made.
 pub type Check = check::Check<CheckId>;
@@ -40,6 +40,52 @@ catalog! {
     Age = "age", Environment, "attestation.md §3.12", "when it was made";
     /// Nitro: signed with ES384.
     Algorithm = "algorithm", Environment, "attestation.md §4.2", "how it is signed";
+    /// TDX, SGX: what Intel publishes about the platform was given.
+    Collateral = "collateral", Environment, "attestation.md §5.2", "what the platform is worth";
+    /// TDX, SGX: the platform's key signed the quoting enclave's report, which vouches for the attestation key.
+    QeReport = "qe-report", Environment, "attestation.md §5.5", "whose attestation key signed it";
+    /// TDX, SGX: the quoting enclave is the one that Intel publishes.
+    QeIdentity = "qe-identity", Environment, "attestation.md §5.6", "that Intel's quoting enclave made it";
+    /// TDX, SGX: the TCB info is Intel's, in date, and about this platform.
+    TcbInfo = "tcb-info", Environment, "attestation.md §5.7", "what Intel says of the platform";
+    /// TDX, SGX, SEV-SNP: the platform's security versions are good enough.
+    Tcb = "tcb", Environment, "attestation.md §5.8, §6.7", "that known weaknesses of the platform are mended";
+    /// TDX, SGX: by an evaluation that is new enough.
+    Evaluation = "evaluation", Environment, "attestation.md §5.8", "that Intel's newest findings were applied";
+    /// TDX, SGX: attributes and features.
+    Attributes = "attributes", Environment, "attestation.md §5.9", "which features it runs with";
+    /// TDX: no service trust domain can change it.
+    ServiceTd = "service-td", Environment, "attestation.md §5.10", "that nothing else can change it";
+    /// TDX, SGX, SEV-SNP: the platform's form and settings.
+    Platform = "platform", Environment, "attestation.md §5.11, §6.11", "on what kind of platform it runs";
+    /// TDX: the event log replays to the run-time registers.
+    EventLog = "event-log", Environment, "attestation.md §5.12", "what the run-time registers were made of";
+    /// SEV-SNP: certificates and processor are of one product.
+    Product = "product", Environment, "attestation.md §6.3", "which processors it is of";
+    /// SEV-SNP: the kind of key that signed is the certificate's, and allowed.
+    Key = "key", Environment, "attestation.md §6.4", "whether the key is one chip's or a cloud's";
+    /// SEV-SNP: the certificate is of the reported security versions.
+    CertifiedTcb = "certified-tcb", Environment, "attestation.md §6.6", "that the platform runs what it reports";
+    /// SEV-SNP: the certificate's chip is the report's.
+    ChipId = "chip-id", Environment, "attestation.md §6.8", "which chip it is";
+    /// SEV-SNP: the privilege level that asked.
+    Vmpl = "vmpl", Environment, "attestation.md §6.9", "which part of the guest asked for it";
+    /// SEV-SNP: what the guest's owner allowed the host.
+    GuestPolicy = "guest-policy", Environment, "attestation.md §6.10", "what the host may do to the guest";
+    /// NVIDIA: the device reports the firmware that its certificate names.
+    FirmwareId = "firmware-id", Environment, "attestation.md §7.5", "that the certified firmware reports";
+    /// NVIDIA: no two certificates of a chain have the same serial number.
+    Serials = "serials", Environment, "attestation.md §7.6", "that the certificates are distinct";
+    /// NVIDIA: as many distinct devices report as the policy wants.
+    Devices = "devices", Environment, "attestation.md §7.7", "that all devices report";
+    /// NVIDIA: driver and firmware are of versions that the policy allows.
+    Versions = "versions", Environment, "attestation.md §7.8", "that driver and firmware are of allowed versions";
+    /// NVIDIA: the measurements are the reference ones.
+    Rim = "rim", Environment, "attestation.md §7.9", "that the firmware is as NVIDIA published it";
+    /// NVIDIA: the CPU's evidence binds the nonce that the device answers.
+    Pairing = "pairing", Environment, "attestation.md §7.10", "that the device is attached to this CPU";
+    /// NVIDIA: a service vouches for the device.
+    Token = "token", Environment, "attestation.md §7.11", "that NVIDIA's service vouches for it";
 }
 
 /// Why a check was not made.
@@ -70,11 +116,92 @@ pub enum Why {
     /// The evidence does not say when it was made.
     #[error("the evidence does not say when it was made")]
     Timeless,
+    /// Nothing in the evidence says whether it runs in debug mode.
+    #[error("nothing in the evidence says whether it does")]
+    NoDebugFlag,
+    /// The report names no firmware.
+    #[error("the report names no firmware")]
+    NoFirmwareId,
+    /// The policy wants no number of devices.
+    #[error("the policy wants no number; distinct devices: {got}")]
+    NoDevices {
+        /// How many report.
+        got: usize,
+    },
+    /// The policy allows any version.
+    #[error("the policy names none; {got}")]
+    NoVersions {
+        /// What runs.
+        got: String,
+    },
+    /// No reference manifest was given.
+    #[error("no RIM was given")]
+    NoRim,
+    /// Reference manifests were given, and are not followed here.
+    #[error("RIMs are not read here yet")]
+    RimNotRead,
+    /// Nothing of the CPU's evidence was given.
+    #[error("no nonce of the CPU's evidence was given")]
+    NoPairing,
+    /// No service's key is pinned.
+    #[error("no service's key is pinned here")]
+    NoTokenKey,
+    /// Such evidence binds nothing but a nonce.
+    #[error("such evidence binds a nonce, no keys")]
+    BindsNonceOnly,
     /// No revocation list of a certificate's issuer was given.
-    #[error("no revocation list of the issuer of certificate {at} was given")]
+    #[error("no revocation list of the issuer of certificate {at} was given, nor its answer about it")]
     NoRevocationList {
         /// Which, from the leaf, which is 0.
         at: usize,
+    },
+    /// The certificate of the key that signs was not given.
+    #[error("no certificate of the signing key ({of}) was given")]
+    NoCertificate {
+        /// The kind of key.
+        of: &'static str,
+    },
+    /// The host masks the chip's id.
+    #[error("the host masks the chip's id")]
+    MaskedChip,
+    /// A VLEK is no chip's own.
+    #[error("the signing key is a VLEK, which is no chip's own")]
+    SharedKey,
+    /// The policy asks for nothing here.
+    #[error("the policy asks for nothing; got {got}")]
+    NothingAsked {
+        /// What is there.
+        got: String,
+    },
+    /// Neither the evidence nor the verifier has them.
+    #[error("the evidence has no certificates, and none were given")]
+    NoCertificates,
+    /// Something that the maker publishes was not given.
+    #[error("no {missing} was given")]
+    NoCollateral {
+        /// What.
+        missing: &'static str,
+    },
+    /// The policy asks for no minimum.
+    #[error("the policy sets no minimum; evaluation {got}")]
+    NoMinimum {
+        /// What it is.
+        got: u64,
+    },
+    /// The evidence does not say when it was made, its collateral does.
+    #[error("a quote does not say when it was made; its TCB info was issued {issued}")]
+    CollateralOnly {
+        /// When.
+        issued: String,
+    },
+    /// No event log was given.
+    #[error("no event log was given")]
+    NoEventLog,
+    /// Something was measured that the log does not tell of.
+    #[error("the event log tells nothing of {register}")]
+    NoEvents {
+        /// Where.
+        register: Register,
     },
 }
 
@@ -87,14 +214,64 @@ pub enum Reason {
     Encoding(#[from] encoding::EncodingError),
     #[error("not an attestation document: {0}")]
     Nitro(#[from] nitro::DocumentError),
+    #[error("not an attestation report: {0}")]
+    SevSnpReport(#[from] snp::ReportError),
+    #[error("not a certificate table: {0}")]
+    SevSnpTable(#[from] snp::TableError),
+    #[error("the certificates make no chain: {0}")]
+    SevSnpChain(#[from] snp::EndorsementError),
+    #[error(transparent)]
+    SevSnp(#[from] snp::Fault),
+    #[error("not a quote: {0}")]
+    Quote(#[from] dcap::QuoteError),
+    #[error("the collateral cannot be used: {0}")]
+    Collateral(#[from] dcap::CollateralError),
+    #[error("{0}")]
+    Platform(#[from] dcap::PlatformError),
+    #[error("{0}")]
+    Tcb(#[from] dcap::TcbError),
+    #[error("{0}")]
+    State(#[from] dcap::StateError),
+    #[error("not an event log: {0}")]
+    EventLog(#[from] dcap::EventLogError),
+    #[error("the events replay to another {register}")]
+    Replay { register: Register, expected: Vec<u8>, got: Vec<u8> },
+    #[error("the chain of the {whose} does not hold: {error}")]
+    ChainOf { whose: &'static str, error: ChainError },
+    #[error("the given chain is not the evidence's own")]
+    ChainDiffers,
+    #[error("not a report of a device: {0}")]
+    Nvidia(#[from] nvidia::ReportError),
+    #[error("{0}")]
+    Wrapper(#[from] nvidia::WrapperError),
+    #[error("the certificate's firmware identity cannot be read")]
+    Firmware,
+    #[error("the device runs other firmware than its certificate names")]
+    FirmwareId { expected: Vec<u8>, got: Vec<u8> },
+    #[error("certificates {first} and {second} have the same serial number")]
+    Serials { first: usize, second: usize },
+    #[error("{got} distinct devices report, where the policy wants {expected}")]
+    Devices { expected: usize, got: usize },
+    #[error("{component} {got} is not among the versions that the policy allows")]
+    Versions { component: &'static str, got: String },
+    #[error("it answers another nonce than the one that the CPU's evidence binds")]
+    Pairing { expected: Vec<u8>, got: Vec<u8> },
+    #[error("device {device}: {reason}")]
+    Device { device: usize, reason: Box<Reason> },
     #[error("the chain ends in a root that is not pinned")]
     UnknownRoot { got: Digest },
     #[error("a development root, which anybody can sign with (SIMULATED)")]
     SimulatedRoot { got: Digest },
+    #[error("marked SIMULATED, under a maker's root")]
+    Marked,
+    #[error("a development root, and nothing that is signed says SIMULATED")]
+    Unmarked,
     #[error("the chain does not hold: {0}")]
     Chain(#[from] ChainError),
     #[error("the revocation list does not hold: {0}")]
     Crl(#[from] CrlError),
+    #[error("the OCSP response does not hold: {0}")]
+    Ocsp(#[from] OcspError),
     #[error("certificate {at} was revoked on {since}")]
     Revoked { at: usize, since: String },
     #[error("the certified key did not sign it")]
@@ -120,8 +297,33 @@ impl Cause for Reason {
         match self {
             Self::Encoding(_) => "encoding",
             Self::Nitro(error) => error.code(),
+            Self::SevSnpReport(error) => error.code(),
+            Self::SevSnpTable(error) => error.code(),
+            Self::SevSnpChain(error) => error.code(),
+            Self::SevSnp(fault) => fault.code(),
+            Self::Quote(error) => error.code(),
+            Self::Collateral(error) => error.code(),
+            Self::Platform(_) => "platform-extension",
+            Self::Tcb(error) => error.code(),
+            Self::State(error) => error.code(),
+            Self::EventLog(error) => error.code(),
+            Self::Replay { .. } => "event-log-replay",
+            Self::ChainOf { error, .. } => error.code(),
+            Self::ChainDiffers => "chain-differs",
+            Self::Nvidia(error) => error.code(),
+            Self::Wrapper(error) => error.code(),
+            Self::Firmware => "firmware-extension",
+            Self::FirmwareId { .. } => "firmware-id",
+            Self::Serials { .. } => "same-serial",
+            Self::Devices { .. } => "too-few-devices",
+            Self::Versions { .. } => "version",
+            Self::Pairing { .. } => "pairing",
+            Self::Device { reason, .. } => reason.code(),
+            Self::Ocsp(_) => "revocation-response",
             Self::UnknownRoot { .. } => "unknown-root",
             Self::SimulatedRoot { .. } => "simulated-root",
+            Self::Marked => "marked",
+            Self::Unmarked => "unmarked",
             Self::Chain(error) => error.code(),
             Self::Crl(_) => "revocation-list",
             Self::Revoked { .. } => "revoked",
@@ -140,7 +342,16 @@ impl Cause for Reason {
         match self {
             Self::Measurements { expected, got, .. }
             | Self::Nonce { expected, got }
+            | Self::Replay { expected, got, .. }
+            | Self::Tcb(dcap::TcbError::Platform { expected, got, .. })
+            | Self::FirmwareId { expected, got }
+            | Self::Pairing { expected, got }
             | Self::Binding { expected, got, .. } => (Some(to_hex(expected)), Some(to_hex(got))),
+            Self::SevSnp(fault) => fault.expected_and_got(),
+            Self::Device { reason, .. } => reason.expected_and_got(),
+            Self::Wrapper(nvidia::WrapperError::Differs { expected, got, .. }) => {
+                (Some(expected.clone()), Some(got.clone()))
+            }
             Self::UnknownRoot { got } | Self::SimulatedRoot { got } => (None, Some(got.to_string())),
             _ => (None, None),
         }

@@ -72,23 +72,25 @@ pub fn der(file: &[u8]) -> Result<Vec<Vec<u8>>, EncodingError> {
 }
 
 const BEGIN: &str = "-----BEGIN ";
+/// Line breaks: all that may stand between lines and blocks, so that no other byte goes unseen.
+const BREAKS: [char; 2] = ['\r', '\n'];
 
-/// The blocks of a PEM text (RFC 7468): nothing but blank space between them, one label, lines of base64.
+/// The blocks of a PEM text (RFC 7468): nothing but line breaks between them, one label, lines of base64.
 pub fn pem(text: &str) -> Result<Vec<Vec<u8>>, EncodingError> {
     let mut blocks = Vec::new();
-    let mut rest = text.trim_matches(['\0', '\r', '\n', ' ', '\t']);
+    let mut rest = text.trim_matches(BREAKS);
     while !rest.is_empty() {
         let refuse = EncodingError::Pem { number: blocks.len().saturating_add(1) };
         let body = rest.strip_prefix(BEGIN).ok_or(refuse)?;
         let (label, body) = body.split_once("-----").ok_or(refuse)?;
         let end = format!("-----END {label}-----");
         let (body, after) = body.split_once(end.as_str()).ok_or(refuse)?;
-        let body: String = body.split_ascii_whitespace().collect();
+        let body = body.replace(BREAKS, "");
         if !matches!(label, "CERTIFICATE" | "X509 CRL" | "PUBLIC KEY") || body.is_empty() {
             return Err(refuse);
         }
         blocks.push(STANDARD.decode(&body).map_err(|_| refuse)?);
-        rest = after.trim_start();
+        rest = after.trim_start_matches(BREAKS);
     }
     Ok(blocks)
 }

@@ -12,23 +12,31 @@
 //! assert!(report.check(CheckId::Format).is_some_and(|check| check.has_failed()));
 //! ```
 //!
-//! To add a kind: a module with `verify`, a variant and a row of [`Kind`], a section of [`Policy`], its rows in [`check`].
+//! To add a kind: a module with `verify`, a variant and a row of [`Kind`], a section of [`Policy`], its rows in [`check`]. Whoever makes
+//! evidence is a [`Producer`]; the feature `simulated` has one that needs no hardware.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod anchors;
 pub mod cbor;
 pub mod check;
 pub mod crypto;
+pub mod dcap;
 pub mod encoding;
 pub mod measurement;
 pub mod nitro;
+pub mod nvidia;
 pub mod policy;
+pub mod producer;
 pub mod report;
+#[cfg(feature = "simulated")]
+pub mod simulated;
+pub mod snp;
 pub mod x509;
 
 pub use check::{Check, CheckId, Outcome, Reason, Why};
 pub use measurement::{Measurements, Register};
 pub use policy::{Policy, PolicyError};
+pub use producer::{Evidence, ProduceError, Producer, Request};
 pub use report::{Attested, Context, Dangers, Decision, Report};
 
 /// The kinds of evidence.
@@ -92,7 +100,9 @@ impl<'a> Input<'a> {
 pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     match kind {
         Kind::Nitro => nitro::verify(input, context),
-        _ => nitro::verify(input, context),
+        Kind::SevSnp => snp::verify(input, context),
+        Kind::Tdx | Kind::Sgx => dcap::verify(kind, input, context),
+        Kind::Nvidia => nvidia::verify(input, context),
     }
 }
 
@@ -100,6 +110,8 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
 pub fn show(kind: Kind, evidence: &[u8]) -> Result<hallmark_receipt::json::Object, Reason> {
     match kind {
         Kind::Nitro => nitro::show(evidence),
-        _ => nitro::show(evidence),
+        Kind::Nvidia => nvidia::show(evidence),
+        Kind::SevSnp => snp::show(evidence),
+        Kind::Tdx | Kind::Sgx => dcap::show(kind, evidence),
     }
 }

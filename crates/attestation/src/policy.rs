@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use crate::check::CheckId;
 use crate::measurement::{Measurements, Register, Release};
-use crate::{Kind, nitro};
+use crate::{Kind, dcap, nitro, nvidia, snp};
 
 /// The most bytes of a policy file.
 pub const MAX_POLICY: usize = 1 << 20;
@@ -20,6 +20,14 @@ pub struct Policy {
     pub name: String,
     /// Of Nitro documents.
     pub nitro: Section<nitro::Policy>,
+    /// Of SEV-SNP reports.
+    pub sev_snp: Section<snp::Policy>,
+    /// Of TDX quotes.
+    pub tdx: Section<dcap::TdxPolicy>,
+    /// Of SGX quotes.
+    pub sgx: Section<dcap::SgxPolicy>,
+    /// Of NVIDIA's reports.
+    pub nvidia: Section<nvidia::Policy>,
 }
 
 /// What is asked of one kind: what every kind has, and what only this one has.
@@ -94,7 +102,14 @@ impl Policy {
             Some(Value::String(name)) if !name.is_empty() => name,
             _ => return Err(PolicyError::Toml { message: "`name`: expected a text".to_owned() }),
         };
-        let policy = Self { name, nitro: section(&mut table, Kind::Nitro)? };
+        let policy = Self {
+            name,
+            nitro: section(&mut table, Kind::Nitro)?,
+            sev_snp: section(&mut table, Kind::SevSnp)?,
+            tdx: section(&mut table, Kind::Tdx)?,
+            sgx: section(&mut table, Kind::Sgx)?,
+            nvidia: section(&mut table, Kind::Nvidia)?,
+        };
         match table.keys().next() {
             Some(key) => Err(PolicyError::UnknownKey(key.clone())),
             None => Ok(policy),

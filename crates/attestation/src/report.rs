@@ -2,10 +2,11 @@
 
 use hallmark_receipt::Digest;
 
-use crate::check::{Check, CheckId, Reason, Why};
+use crate::check::{Check, CheckId, Outcome, Reason, Why};
 use crate::measurement::Measurements;
 use crate::policy::{Policy, Section};
-use crate::x509::{Chain, Crl, CrlError, Rules};
+use crate::x509::ocsp::{self, Status};
+use crate::x509::{Certificate, Chain, Crl, CrlError, Rules};
 use crate::{Kind, anchors};
 
 /// What the verifier knows and wants.
@@ -19,6 +20,8 @@ pub struct Context<'a> {
     pub nonce: Option<&'a [u8]>,
     /// The report data (user data, of Nitro) that binds the keys which the verifier knows.
     pub binding: Option<&'a [u8]>,
+    /// The nonce that the CPU's evidence binds for the devices attached to it.
+    pub pairing: Option<&'a [u8]>,
     /// What is accepted beyond production hardware.
     pub dangers: Dangers<'a>,
 }
@@ -35,7 +38,7 @@ pub struct Dangers<'a> {
 impl<'a> Context<'a> {
     /// Judges at `at` by `policy`, and knows nothing else.
     pub fn new(at: u64, policy: &'a Policy) -> Self {
-        Self { at, policy, nonce: None, binding: None, dangers: Dangers::default() }
+        Self { at, policy, nonce: None, binding: None, pairing: None, dangers: Dangers::default() }
     }
 }
 
@@ -135,6 +138,8 @@ pub(crate) struct Judgement<'a> {
     common: Common<'a>,
     checks: Vec<Check>,
     simulated: bool,
+    /// Whether the signed part says SIMULATED; to be set before the root is looked at.
+    pub marked: bool,
 }
 
 /// What every section of a policy has.
@@ -159,7 +164,7 @@ impl<'a, S> From<&'a Section<S>> for Common<'a> {
 
 impl<'a> Judgement<'a> {
     pub fn new(kind: Kind, context: &'a Context<'a>, common: Common<'a>) -> Self {
-        Self { kind, context, common, checks: Vec::new(), simulated: false }
+        Self { kind, context, common, checks: Vec::new(), simulated: false, marked: false }
     }
 
     /// Records a check that was made.
@@ -177,12 +182,33 @@ impl<'a> Judgement<'a> {
         self.checks.iter().any(|check| check.id == id && check.has_passed())
     }
 
-    /// §3.2: the certificate is a pinned root of this kind.
-    pub fn root(&mut self, certificate: &[u8]) {
+    /// The name of the pinned root of this kind that the certificate is. A development root goes with the mark, and no other does.
+    pub fn find_root(&mut self, certificate: &[u8]) -> Result<&'static str, Reason> {
         let found = anchors::find(self.kind, certificate, self.context.dangers.accept_simulated);
         self.simulated |= found.is_some_and(|anchor| anchor.simulated);
-        let root =
-            found.map(|anchor| anchor.name).ok_or(Reason::UnknownRoot { got: Digest::of(&[certificate]) });
+        match found {
+            Some(anchor) if anchor.simulated && !self.marked => Err(Reason::Unmarked),
+            Some(anchor) if !anchor.simulated && self.marked => Err(Reason::Marked),
+            Some(anchor) => Ok(anchor.name),
+            None => {
+                let got = Digest::of(&[certificate]);
+                Err(if anchors::is_development(got) {
+                    Reason::SimulatedRoot { got }
+                } else {
+                    Reason::UnknownRoot { got }
+                })
+            }
+        }
+    }
+
+    /// Whether the row `id` is there.
+    pub fn made(&self, id: CheckId) -> bool {
+        self.checks.iter().any(|check| check.id == id)
+    }
+
+    /// §3.2: the certificate is a pinned root of this kind.
+    pub fn root(&mut self, certificate: &[u8]) {
+        let root = self.find_root(certificate);
         self.record(CheckId::Root, root);
     }
 
@@ -198,31 +224,34 @@ impl<'a> Judgement<'a> {
         self.record(CheckId::Validity, validity);
     }
 
-    /// §3.5: no certificate below the root is on its issuer's list.
-    pub fn revocation(&mut self, chain: &Chain<'_>, lists: &[Vec<u8>]) {
-        let lists: Vec<Crl<'_>> = match lists.iter().map(|list| Crl::parse(list)).collect() {
-            Ok(lists) => lists,
-            Err(error) => return self.record(CheckId::Revocation, Err::<&str, CrlError>(error)),
+    /// §3.5: no certificate below a root is revoked, by the lists and responses in `collateral`. Of each chain, leaf first, the
+    /// certificates below `first` have nobody who answers for them.
+    pub fn revocation(&mut self, first: usize, chains: &[&Chain<'_>], collateral: &[Vec<u8>]) {
+        let known = match Revocations::parse(collateral) {
+            Ok(known) => known,
+            Err(reason) => return self.record(CheckId::Revocation, Err::<&str, _>(reason)),
         };
-        let certificates = chain.certificates();
+        let pairs = || {
+            chains.iter().flat_map(|chain| {
+                let certificates = chain.certificates();
+                certificates.iter().zip(certificates.iter().skip(1)).enumerate()
+            })
+        };
         let mut oldest = u64::MAX;
-        for (at, (certificate, issuer)) in certificates.iter().zip(certificates.iter().skip(1)).enumerate() {
-            let Some(list) = lists.iter().find(|list| list.issuer == issuer.subject) else {
-                return self.skip(CheckId::Revocation, Why::NoRevocationList { at });
-            };
-            if let Err(error) = list.verify(issuer, self.context.at) {
-                return self.record(CheckId::Revocation, Err::<&str, _>(error));
+        for (at, (certificate, issuer)) in pairs().filter(|(at, _)| *at >= first) {
+            match known.unrevoked(at, certificate, issuer, self.context.at) {
+                Err(reason) => return self.record(CheckId::Revocation, Err::<&str, _>(reason)),
+                // A list of nobody in the chains may be the missing one, changed.
+                Ok(None)
+                    if known.has_stranger(|name| pairs().any(|(_, (_, known))| known.subject == name)) =>
+                {
+                    return self.record(CheckId::Revocation, Err::<&str, _>(CrlError::Issuer));
+                }
+                Ok(None) => return self.skip(CheckId::Revocation, Why::NoRevocationList { at }),
+                Ok(Some(as_of)) => oldest = oldest.min(as_of),
             }
-            if let Some(since) = list.revocation(certificate.serial) {
-                let since = when(since);
-                return self.record(CheckId::Revocation, Err::<&str, _>(Reason::Revoked { at, since }));
-            }
-            oldest = oldest.min(list.this_update);
         }
-        self.record(
-            CheckId::Revocation,
-            Ok::<_, Reason>(format!("on no list, the oldest of {}", when(oldest))),
-        );
+        self.record(CheckId::Revocation, Ok::<_, Reason>(format!("none revoked, as of {}", when(oldest))));
     }
 
     /// §3.7: `debug` says how debug mode shows, if it does.
@@ -294,6 +323,25 @@ impl<'a> Judgement<'a> {
         self.record(CheckId::Age, result);
     }
 
+    /// Takes over the checks of one of several devices: a check passes if it passed for every device.
+    pub fn absorb(&mut self, device: usize, other: Self) {
+        self.simulated |= other.simulated;
+        for check in other.checks {
+            let check = match check.outcome {
+                Outcome::Failed(reason) => {
+                    Check::failed(check.id, Reason::Device { device, reason: Box::new(reason) })
+                }
+                _ => check,
+            };
+            let weight = |check: &Check| (check.has_failed(), !check.has_passed());
+            match self.checks.iter_mut().find(|earlier| earlier.id == check.id) {
+                None => self.checks.push(check),
+                Some(earlier) if weight(&check) > weight(earlier) => *earlier = check,
+                Some(_) => {}
+            }
+        }
+    }
+
     /// The decision. `always` must pass whatever the policy says; `attested` is what the evidence says if it is accepted.
     pub fn finish(mut self, always: &[CheckId], attested: Option<(Measurements, Vec<u8>)>) -> Report {
         self.checks.sort_by_key(|check| check.id);
@@ -311,6 +359,59 @@ impl<'a> Judgement<'a> {
         };
         let (policy, at) = (self.context.policy.name.clone(), self.context.at);
         Report { kind, policy, at, simulated, checks: self.checks, decision }
+    }
+}
+
+/// What authorities say of their certificates.
+struct Revocations<'a> {
+    lists: Vec<Crl<'a>>,
+    responses: Vec<ocsp::Response<'a>>,
+}
+
+impl<'a> Revocations<'a> {
+    fn parse(collateral: &'a [Vec<u8>]) -> Result<Self, Reason> {
+        let (mut lists, mut responses) = (Vec::new(), Vec::new());
+        for item in collateral {
+            if ocsp::is_response(item) {
+                responses.push(ocsp::Response::parse(item)?);
+            } else {
+                lists.push(Crl::parse(item)?);
+            }
+        }
+        Ok(Self { lists, responses })
+    }
+
+    /// Whether there is a list of an authority that is not `known`.
+    fn has_stranger(&self, known: impl Fn(&[u8]) -> bool) -> bool {
+        self.lists.iter().any(|list| !known(list.issuer))
+    }
+
+    /// As of when `certificate` is known not to be revoked. One word that it is revoked counts more than any that it is not.
+    fn unrevoked(
+        &self,
+        at: usize,
+        certificate: &Certificate<'_>,
+        issuer: &Certificate<'_>,
+        now: u64,
+    ) -> Result<Option<u64>, Reason> {
+        let mut as_of = None;
+        for response in &self.responses {
+            match response.status(certificate, issuer, now)? {
+                Some(Status::Good { this_update }) => as_of = as_of.max(Some(this_update)),
+                Some(Status::Revoked { since, reason }) => {
+                    return Err(Reason::Revoked { at, since: format!("{}: {reason}", when(since)) });
+                }
+                None => {}
+            }
+        }
+        for list in self.lists.iter().filter(|list| list.issuer == issuer.subject) {
+            list.verify(issuer, now)?;
+            if let Some(since) = list.revocation(certificate.serial) {
+                return Err(Reason::Revoked { at, since: when(since) });
+            }
+            as_of = as_of.max(Some(list.this_update));
+        }
+        Ok(as_of)
     }
 }
 

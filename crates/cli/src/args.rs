@@ -264,6 +264,11 @@ pub enum AttestCommand {
         #[arg(long, value_enum)]
         kind: KindArg,
     },
+    /// Make evidence without hardware, good or with a flaw, under a development root whose keys everybody has
+    ///
+    /// It is marked SIMULATED in what is signed, and nobody takes it who does not ask for it. Prints the command that judges it.
+    #[cfg(feature = "simulated")]
+    Produce(AttestProduce),
     /// Policies of evidence
     Policy {
         /// What to do.
@@ -304,6 +309,37 @@ pub struct AttestVerify {
     /// Take evidence of debug mode, in which anybody can read the memory; the policy must say so too
     #[arg(long)]
     pub dangerously_accept_debug: bool,
+    /// Take evidence under the development roots, which no hardware made: anybody can sign with their keys
+    #[cfg(feature = "simulated")]
+    #[arg(long)]
+    pub dangerously_accept_simulated: bool,
+}
+
+/// `attest produce`.
+#[cfg(feature = "simulated")]
+#[derive(Args, Clone, Debug)]
+pub struct AttestProduce {
+    /// What kind of evidence to make
+    #[arg(long, value_enum)]
+    pub kind: KindArg,
+    /// Which form of it: another version, product or key [default: the kind's first]
+    #[arg(long, value_name = "FORM")]
+    pub form: Option<String>,
+    /// What the evidence is to bind (of Nitro the user data)
+    #[arg(long, value_name = "HEX")]
+    pub report_data: Option<String>,
+    /// The nonce that it is to answer
+    #[arg(long, value_name = "HEX")]
+    pub nonce: Option<String>,
+    /// The time that it is of: seconds since 1970, or as 2026-11-21T08:12:44Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// What is to be wrong with it; any other name lists them
+    #[arg(long, value_name = "FLAW")]
+    pub flaw: Option<String>,
+    /// The folder to write to
+    #[arg(long, value_name = "FOLDER")]
+    pub output: PathBuf,
 }
 
 /// `attest policy`.

@@ -176,6 +176,11 @@ impl<'a> Document<'a> {
         Fields::read(payload)?.into_document(protected, payload, signature)
     }
 
+    /// Whether it says of itself that no hardware made it (`attestation.md` §11).
+    pub fn is_marked(&self) -> bool {
+        self.module_id.starts_with("SIMULATED")
+    }
+
     /// Every field, for people.
     pub fn fields(&self) -> Object {
         let maybe = |bytes: Option<&[u8]>| Value::Str(bytes.map_or_else(|| "none".to_owned(), to_hex));

@@ -55,11 +55,12 @@ pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
     };
     judgement.record(CheckId::Format, Ok::<_, Reason>(format!("document of {}", document.module_id)));
     judgement.record(CheckId::Algorithm, Ok::<_, Reason>("ES384, digests of SHA-384"));
+    judgement.marked = document.is_marked();
     // 2. - 5. The certificates; the bundle starts with the root.
     let chain = chain(&mut judgement, &document);
     if let Some(chain) = &chain {
         match encoding::items(input.collateral) {
-            Ok(lists) => judgement.revocation(chain, &lists),
+            Ok(lists) => judgement.revocation(0, &[chain], &lists),
             Err(error) => judgement.record(CheckId::Revocation, Err::<&str, _>(error)),
         }
     }

@@ -31,6 +31,10 @@ fn what_a_policy_does_not_have_refuses_the_file() {
         ("name = 'a'\n[[nitro.measurements]]\nname = '1'\nmrtd = '00'", "`mrtd` is no register of nitro"),
         ("name = 'a'\n[[nitro.measurements]]\nname = '1'\npcr32 = '00'", "`pcr32` is no register of nitro"),
         ("name = 'a'\n[[nitro.measurements]]\nname = '1'\npcr01 = '00'", "`pcr01` is no register of nitro"),
+        ("name = 'a'\n[sev-snp]\nforbid_platform = ['tea']", "unknown variant `tea`"),
+        ("name = 'a'\n[sev-snp]\nkeys = ['none']", "unknown variant `none`"),
+        ("name = 'a'\n[sev-snp]\nminimum_tcb.milan = { fmt = 1 }", "unknown field `fmt`"),
+        ("name = 'a'\n[[nitro.measurements]]\nname = '1'\nmeasurement = '00'", "no register of nitro"),
         ("name = 'a'\n[[nitro.measurements]]\nname = '1'\npcr0 = 'FF'", "`pcr0`: not lower-case"),
     ] {
         let message = Policy::parse(text).unwrap_err().to_string();

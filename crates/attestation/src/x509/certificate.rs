@@ -190,6 +190,23 @@ pub(super) fn explicit<'a>(reader: &mut SliceReader<'a>, number: u32) -> der::Re
     AnyRef::from_der(AnyRef::decode(reader)?.value()).map(Some)
 }
 
+/// The first critical extension of a list in which no extension is followed.
+pub(super) fn unknown_critical(list: AnyRef<'_>) -> der::Result<Option<ObjectIdentifier>> {
+    list.tag().assert_eq(Tag::Sequence)?;
+    let mut reader = SliceReader::new(list.value())?;
+    let mut found = None;
+    while !reader.is_finished() {
+        reader.sequence(|reader| -> der::Result<()> {
+            let id = ObjectIdentifier::decode(reader)?;
+            if Tag::peek(reader)? == Tag::Boolean && bool::decode(reader)? {
+                found = found.or(Some(id));
+            }
+            <&OctetStringRef>::decode(reader).map(|_| ())
+        })?;
+    }
+    Ok(found)
+}
+
 /// A name: its DER.
 pub(super) fn name<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
     Tag::peek(reader)?.assert_eq(Tag::Sequence)?;

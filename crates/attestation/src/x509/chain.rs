@@ -236,7 +236,7 @@ impl<'a> Chain<'a> {
 }
 
 /// RFC 5280 §4.2: what the certificate at this place may be used for, and no critical extension that is not understood.
-fn usage(at: usize, certificate: &Certificate<'_>, rules: &Rules) -> Result<(), ChainError> {
+pub(super) fn usage(at: usize, certificate: &Certificate<'_>, rules: &Rules) -> Result<(), ChainError> {
     let (mut authority, mut allowed) = (false, None);
     let mut key_usage = None;
     for extension in &certificate.extensions {

@@ -1,9 +1,11 @@
 //! Certificate revocation lists (RFC 5280 §5), complete ones, of version 2.
 
-use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
+use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode as _, Reader as _, SliceReader, Tag, Tagged as _};
 
-use super::certificate::{Certificate, CertificateError, Signed, explicit, name, scheme, time};
+use super::certificate::{
+    Certificate, CertificateError, Signed, explicit, name, scheme, time, unknown_critical,
+};
 use super::chain::may_sign_lists;
 use crate::crypto::{self, Form, Scheme};
 
@@ -165,17 +167,8 @@ fn entry<'a>(reader: &mut SliceReader<'a>) -> Result<(&'a [u8], u64), CrlError> 
 }
 
 fn refuse_critical(list: AnyRef<'_>) -> Result<(), CrlError> {
-    list.tag().assert_eq(Tag::Sequence)?;
-    let mut reader = SliceReader::new(list.value())?;
-    while !reader.is_finished() {
-        reader.sequence(|reader| -> Result<(), CrlError> {
-            let id = ObjectIdentifier::decode(reader)?;
-            if Tag::peek(reader)? == Tag::Boolean && bool::decode(reader)? {
-                return Err(CrlError::UnknownCritical(id));
-            }
-            <&OctetStringRef>::decode(reader)?;
-            Ok(())
-        })?;
+    match unknown_critical(list)? {
+        Some(id) => Err(CrlError::UnknownCritical(id)),
+        None => Ok(()),
     }
-    Ok(())
 }

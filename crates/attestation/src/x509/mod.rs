@@ -1,4 +1,5 @@
-//! Certificates and revocation lists (RFC 5280), for chains that come in order and end in a pinned root.
+//! Certificates, revocation lists (RFC 5280) and answers about certificates (RFC 6960), for chains that come in order and end in a
+//! pinned root.
 //!
 //! A chain is what the hardware's maker documents: leaf first, root last, nothing to search. The root counts by its SHA-256 alone
 //! ([`crate::anchors`]).
@@ -10,10 +11,14 @@ use hallmark_receipt::{Digest, time};
 pub mod certificate;
 pub mod chain;
 pub mod crl;
+pub mod ocsp;
+#[cfg(any(test, feature = "simulated"))]
+pub mod write;
 
 pub use certificate::{Certificate, CertificateError, Extension};
 pub use chain::{Chain, ChainError, Rules};
 pub use crl::{Crl, CrlError};
+pub use ocsp::OcspError;
 
 /// A certificate for people: whom it names and when it is in force, or why it cannot be read.
 pub fn certificate_text(der: &[u8]) -> Value {

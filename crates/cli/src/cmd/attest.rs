@@ -1,11 +1,17 @@
 //! `hallmark attest`.
 
+#[cfg(feature = "simulated")]
+mod produce;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+#[cfg(feature = "simulated")]
+use hallmark_attestation::anchors;
 use hallmark_attestation::encoding::MAX_FILE;
 use hallmark_attestation::policy::{MAX_POLICY, TEMPLATE};
 use hallmark_attestation::{Context, Dangers, Input, Kind, Policy, show, verify};
+use hallmark_receipt::Digest;
 use hallmark_receipt::json::Value as Strict;
 use hallmark_receipt::wire::from_hex;
 use hallmark_verdict::render;
@@ -26,6 +32,8 @@ pub fn run(app: &App, command: AttestCommand) -> Result<Exit> {
     match command {
         AttestCommand::Verify(args) => judge(app, &args),
         AttestCommand::Show { file, kind } => fields(&file, kind.into()),
+        #[cfg(feature = "simulated")]
+        AttestCommand::Produce(args) => produce::run(app, &args),
         AttestCommand::Policy { command: AttestPolicyCommand::Init } => {
             console::out(TEMPLATE.trim_end());
             Ok(Exit::Accepted)
@@ -61,10 +69,11 @@ fn judge(app: &App, args: &AttestVerify) -> Result<Exit> {
         collateral: &collateral,
         event_log: event_log.as_deref(),
     };
+    let roots = development_roots(args);
     let context = Context {
         nonce: nonce.as_deref(),
         binding: report_data.as_deref(),
-        dangers: Dangers { accept_debug: args.dangerously_accept_debug, ..Dangers::default() },
+        dangers: Dangers { accept_simulated: &roots, accept_debug: args.dangerously_accept_debug },
         ..Context::new(at, &policy)
     };
     let report = verify(args.kind.into(), &input, &context);
@@ -78,6 +87,18 @@ fn judge(app: &App, args: &AttestVerify) -> Result<Exit> {
         1 => Exit::Rejected,
         _ => Exit::Undecided,
     })
+}
+
+/// The development roots to take: none, unless asked.
+#[cfg(feature = "simulated")]
+fn development_roots(args: &AttestVerify) -> Vec<Digest> {
+    if args.dangerously_accept_simulated { anchors::development() } else { Vec::new() }
+}
+
+/// None: this program was built without development evidence.
+#[cfg(not(feature = "simulated"))]
+fn development_roots(_: &AttestVerify) -> Vec<Digest> {
+    Vec::new()
 }
 
 /// Every field, as JSON: nested, and the same for people and programs.

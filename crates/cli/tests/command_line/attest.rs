@@ -126,3 +126,44 @@ fn what_is_asked_wrongly_is_refused() {
     assert_eq!(run.code, 1, "{}{}", run.out, run.err);
     assert!(run.out.contains("rejected by policy `mine`: format failed"), "{}", run.out);
 }
+
+/// What `attest produce` prints judges what it wrote: accepted by who says so, in lines that say SIMULATED, and else by nobody.
+#[test]
+fn development_evidence_is_accepted_by_who_says_so() {
+    let place = Place::new();
+    for kind in ["nitro", "tdx", "sgx", "sev-snp", "nvidia"] {
+        for (flaw, codes) in [(None, [0, 1]), (Some("leaf-expired"), [1, 1])] {
+            let mut arguments = vec![
+                "attest",
+                "produce",
+                "--kind",
+                kind,
+                "--nonce",
+                "0a0b",
+                "--at",
+                "1770000000",
+                "--output",
+                "made",
+            ];
+            arguments.extend(flaw.iter().flat_map(|flaw| ["--flaw", flaw]));
+            let run = place.run(&arguments);
+            assert_eq!(run.code, 0, "{}{}", run.out, run.err);
+            let mut command: Vec<&str> = run.out.split_whitespace().skip(1).collect();
+            for code in codes {
+                let run = place.run(&command);
+                assert_eq!(run.code, code, "{command:?}\n{}{}", run.out, run.err);
+                let marked = command.contains(&"--dangerously-accept-simulated");
+                assert!(run.out.lines().all(|line| line.starts_with("SIMULATED ") == marked), "{}", run.out);
+                command.pop();
+            }
+        }
+    }
+    for (arguments, word) in [
+        (["--kind", "nitro", "--flaw", "no-such-flaw"], "leaf-expired"),
+        (["--kind", "sgx", "--form", "tdx-v5"], "sgx-v3"),
+    ] {
+        let run = place.run(&[&["attest", "produce", "--output", "made"][..], &arguments].concat());
+        assert_eq!(run.code, 2, "{}{}", run.out, run.err);
+        assert!(run.err.contains(word), "{}", run.err);
+    }
+}
