@@ -138,10 +138,10 @@ const CASES: &[(Vector, &[(CheckId, &str)])] = &[
             ..VLEK
         },
         &[
-            (CheckId::Product, "product-forbidden"),
             (CheckId::Tcb, "tcb-no-minimum"),
-            (CheckId::GuestPolicy, "guest-policy-lacks"),
             (CheckId::Platform, "platform-forbidden"),
+            (CheckId::Product, "product-forbidden"),
+            (CheckId::GuestPolicy, "guest-policy-lacks"),
         ],
     ),
     (

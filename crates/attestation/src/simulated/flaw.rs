@@ -190,8 +190,6 @@ flaws! {
     ChipId = "chip-id", VCEK;
     /// A lower privilege level asked.
     Vmpl = "vmpl", SNP;
-    /// The guest's policy allows migration agents.
-    MigrationAgent = "migration-agent", SNP;
     /// An entry of the certificate table points into the entries.
     TableBounds = "table-bounds", SNP;
     /// The certificate table has bytes that no entry points to.

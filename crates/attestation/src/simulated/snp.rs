@@ -10,7 +10,6 @@ use crate::x509::write::{extension, integer, item, octet_string};
 /// Bit 17 is always set; threads may share cores; ABI 0.0.
 const GUEST_POLICY: u64 = 1 << 17 | 1 << 16;
 const DEBUG: u64 = 1 << 19;
-const MIGRATION_AGENT: u64 = 1 << 18;
 /// Security versions: they lie as the product says. The last one is the microcode's everywhere.
 const TCB: [u8; 8] = [4, 3, 2, 1, 0, 0, 0, 210];
 const OLD_TCB: [u8; 8] = [4, 3, 2, 1, 0, 0, 0, 209];
@@ -159,7 +158,6 @@ fn report(draft: &Draft<'_>, model: &Model) -> Result<Vec<u8>, ProduceError> {
     };
     let guest_policy = match draft.flaw {
         Some(Flaw::Debug) => GUEST_POLICY | DEBUG,
-        Some(Flaw::MigrationAgent) => GUEST_POLICY | MIGRATION_AGENT,
         Some(Flaw::PolicyBit) => GUEST_POLICY & !(1 << 17),
         _ => GUEST_POLICY,
     };

