@@ -138,10 +138,10 @@ const CASES: &[(Vector, &[(CheckId, &str)])] = &[
             ..VLEK
         },
         &[
-            (CheckId::Product, "product-forbidden"),
             (CheckId::Tcb, "tcb-no-minimum"),
-            (CheckId::GuestPolicy, "guest-policy-lacks"),
             (CheckId::Platform, "platform-forbidden"),
+            (CheckId::Product, "product-forbidden"),
+            (CheckId::GuestPolicy, "guest-policy-lacks"),
         ],
     ),
     (
@@ -151,10 +151,10 @@ const CASES: &[(Vector, &[(CheckId, &str)])] = &[
             ..VLEK
         },
         &[
-            (CheckId::Key, "no-author-key"),
             (CheckId::Tcb, "tcb-below"),
-            (CheckId::GuestPolicy, "guest-policy-forbidden"),
             (CheckId::Platform, "platform-lacks"),
+            (CheckId::Key, "no-author-key"),
+            (CheckId::GuestPolicy, "guest-policy-forbidden"),
         ],
     ),
     (

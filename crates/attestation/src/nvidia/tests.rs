@@ -167,7 +167,7 @@ fn each_form_of_a_report_is_read_or_refused_with_its_reason() {
 fn certificate_and_report_agree() {
     let maker = Maker::new();
     let chain = maker.chain(&FLAGS);
-    let other = maker.report(1, &block(1, 0, &[3; 48]), &opaque(&[(20, &[0xf2; 48])]));
+    let other = maker.report(1, &block(1, 0, &[3; 48]), &opaque(&[(20, &[0xf2; 48]), MARK]));
     assert_eq!(failed(&judged(&other, &chain, |_| {})), [(CheckId::FirmwareId, "firmware-id")]);
 
     let mut boot_rom = Entity::new("GB100 A01 GSP BROM", 12);
