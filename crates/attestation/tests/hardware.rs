@@ -151,10 +151,10 @@ const CASES: &[(Vector, &[(CheckId, &str)])] = &[
             ..VLEK
         },
         &[
-            (CheckId::Key, "no-author-key"),
             (CheckId::Tcb, "tcb-below"),
-            (CheckId::GuestPolicy, "guest-policy-forbidden"),
             (CheckId::Platform, "platform-lacks"),
+            (CheckId::Key, "no-author-key"),
+            (CheckId::GuestPolicy, "guest-policy-forbidden"),
         ],
     ),
     (

@@ -1,13 +1,14 @@
 //! Evidence of the development provider: accepted under its root, refused without, and refused with every flaw for the reason that the
 //! flaw has. What hardware's evidence covers elsewhere is covered here without it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 
+use hallmark_attestation::measurement::SnpRegister;
 use hallmark_attestation::simulated::{DEFAULT_SEED, Flaw, Form, Provider, roots};
 use hallmark_attestation::{
-    CheckId, Context, Dangers, Evidence, Kind, Measurements, Policy, ProduceError, Producer as _, Report,
-    Request, anchors, show,
+    CheckId, Context, Dangers, Evidence, Kind, Measurements, Policy, ProduceError, Producer as _, Register,
+    Report, Request, anchors, show,
 };
 use hallmark_receipt::Digest;
 use hallmark_receipt::check::Cause as _;
@@ -52,8 +53,15 @@ fn judge(form: Form, evidence: &Evidence, request: &Request, policy: &Policy, ro
     evidence.judge(form.kind(), &context)
 }
 
-/// What runs, as the provider's own evidence says.
+/// Which code runs, as the provider's own evidence says.
 fn release(form: Form) -> Measurements {
+    let code = match form.kind() {
+        Kind::Nitro => Register::Pcr(0),
+        Kind::Tdx => Register::MrTd,
+        Kind::Sgx => Register::MrEnclave,
+        Kind::SevSnp => Register::Snp(SnpRegister::Measurement),
+        _ => Register::Block(1),
+    };
     let (policy, provider) = (Policy::genuine(), Provider::new(form));
     let roots = [provider.root().unwrap()];
     let mut context = Context::new(AT, &policy);
@@ -61,7 +69,7 @@ fn release(form: Form) -> Measurements {
     match provider.produce(&request(form, false)).unwrap().judge(form.kind(), &context).decision {
         hallmark_attestation::Decision::Accepted(attested) => {
             let mut measurements = attested.measurements().clone();
-            measurements.retain(|_, value| value.iter().any(|byte| *byte != 0));
+            measurements.retain(|register, _| *register == code);
             measurements
         }
         decision => panic!("{form:?}: {decision:?}"),
@@ -130,8 +138,11 @@ fn expected(form: Form, flaw: Flaw) -> Vec<Expected> {
     let format = |code| (CheckId::Format, code);
     let list = if form.kind() == Kind::Nvidia { "revocation-response" } else { "revocation-list" };
     let is_snp = form.kind() == Kind::SevSnp;
+    let is_dcap = matches!(form.kind(), Kind::Tdx | Kind::Sgx);
+    let measurement = (CheckId::Measurements, "measurement");
     vec![match flaw {
-        Flaw::OtherRoot => (CheckId::Root, "unknown-root"),
+        // All is another seed's.
+        Flaw::OtherRoot => return vec![(CheckId::Root, "unknown-root"), measurement],
         Flaw::MarkMissing => (CheckId::Root, "unmarked"),
         Flaw::MakersRoot => return vec![(CheckId::Root, "marked"), chain("chain-signature")],
         Flaw::LeafExpired | Flaw::IssuerExpired => (CheckId::Validity, "expired"),
@@ -141,6 +152,8 @@ fn expected(form: Form, flaw: Flaw) -> Vec<Expected> {
         Flaw::LeafKeyUsage | Flaw::IssuerKeyUsage => chain("key-usage"),
         Flaw::PathLength => chain("path-length"),
         Flaw::IssuerName | Flaw::IssuerMissing if is_snp => chain("no-issuer"),
+        // The last of three is then another certificate.
+        Flaw::ChainOrder if is_dcap => return vec![(CheckId::Root, "unknown-root"), chain("chain-issuer")],
         Flaw::IssuerName | Flaw::ChainOrder | Flaw::IssuerMissing => chain("chain-issuer"),
         Flaw::CertificateSignature => chain("chain-signature"),
         Flaw::CertificateTrailing | Flaw::AlgorithmDiffers | Flaw::DuplicateExtension => chain("certificate"),
@@ -154,12 +167,18 @@ fn expected(form: Form, flaw: Flaw) -> Vec<Expected> {
         Flaw::ListStale | Flaw::ListNotYet | Flaw::ListSigner | Flaw::ListKeyUsage | Flaw::ListTrailing => {
             (CheckId::Revocation, list)
         }
-        Flaw::SwappedLeaf if matches!(form.kind(), Kind::Tdx | Kind::Sgx) => (CheckId::QeReport, "signature"),
+        Flaw::SwappedLeaf if is_dcap => (CheckId::QeReport, "signature"),
         Flaw::SwappedLeaf | Flaw::Signature => (CheckId::Signature, "signature"),
+        // Debug mode is measured as zeros.
+        Flaw::Debug if form == Form::Nitro => return vec![(CheckId::Debug, "debug"), measurement],
         Flaw::Debug => (CheckId::Debug, "debug"),
         Flaw::Nonce => (CheckId::Nonce, "nonce"),
         Flaw::Binding => (CheckId::Binding, "binding"),
-        Flaw::OtherCode => (CheckId::Measurements, "measurement"),
+        Flaw::OtherCode => measurement,
+        // A VLEK's certificate names no chip.
+        Flaw::Unsigned | Flaw::KeyKind if form == Form::SnpVlek => {
+            return vec![snp(flaw), (CheckId::ChipId, "extensions")];
+        }
         Flaw::Empty => format("encoding"),
         Flaw::FromTheFuture => (CheckId::Age, "from-the-future"),
         Flaw::Old => (CheckId::Age, "too-old"),
@@ -231,7 +250,8 @@ fn dcap(flaw: Flaw) -> Expected {
         Flaw::Vendor => (CheckId::Format, "quote-vendor"),
         Flaw::BodyType => (CheckId::Format, "quote-body"),
         Flaw::Certification => (CheckId::Format, "quote-certification"),
-        Flaw::UnknownField | Flaw::CollateralForm => (CheckId::Collateral, "collateral-json"),
+        Flaw::UnknownField => (CheckId::Collateral, "collateral-json"),
+        Flaw::CollateralForm => (CheckId::Collateral, "collateral-unknown"),
         Flaw::CollateralHex => (CheckId::Collateral, "collateral-hex"),
         Flaw::MissingField => (CheckId::TcbInfo, "published-form"),
         Flaw::TcbInfoSignature => (CheckId::TcbInfo, "published-signature"),

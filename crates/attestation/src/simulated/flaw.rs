@@ -58,7 +58,7 @@ macro_rules! flaws {
 }
 
 flaws! {
-    /// The root is another seed's.
+    /// All is another seed's, the root too.
     OtherRoot = "other-root", ALL;
     /// Nothing in the signed part says SIMULATED.
     MarkMissing = "mark-missing", ALL;
@@ -102,7 +102,7 @@ flaws! {
     ChainOrder = "chain-order", NITRO_DCAP_NVIDIA;
     /// The issuer's certificate is left out.
     IssuerMissing = "issuer-missing", ALL;
-    /// More certificates than the hierarchy has.
+    /// Seventeen certificates.
     ChainTooLong = "chain-too-long", ALL;
     /// A certificate is revoked.
     Revoked = "revoked", ALL;

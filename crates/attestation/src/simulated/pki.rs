@@ -188,7 +188,7 @@ impl<'a> Hierarchy<'a> {
             }
             Some(Flaw::ChainTooLong) => {
                 let root = out.last().cloned().unwrap_or_default();
-                out.extend(std::iter::repeat_n(root, 16));
+                out.resize(17, root);
             }
             _ => {}
         }

@@ -107,15 +107,27 @@ pub fn chain<'a>(
     let signer = issuer(leaf, &certificates).ok_or_else(|| missing(leaf))?;
     let root = issuer(&signer, &certificates).ok_or_else(|| missing(&signer))?;
     let ders = [leaf.der, signer.der, root.der];
-    for certificate in certificates.iter().filter(|certificate| !ders.contains(&certificate.der)) {
-        let is_root = anchors::find(Kind::SevSnp, certificate.der, &[]).is_some();
-        let is_signed = || {
-            let issuer = issuer(certificate, &certificates)?;
-            certificate.verify_signature(&issuer).ok()
-        };
-        if !is_root && is_signed().is_none() {
-            return Err(EndorsementError::Stranger { subject: certificate.subject_text() });
+    let outside = certificates.iter().filter(|certificate| !ders.contains(&certificate.der));
+    let mut strangers: Vec<_> = outside
+        .filter(|certificate| anchors::find(Kind::SevSnp, certificate.der, &[]).is_none())
+        .cloned()
+        .collect();
+    // An authority of the chain, or one that is built in, must stand behind each, at first or second hand.
+    let built_in = AUTHORITIES.iter().filter_map(|der| Certificate::parse(der).ok());
+    let mut known: Vec<Certificate<'_>> = built_in.chain([signer, root]).collect();
+    while !strangers.is_empty() {
+        let (vouched, others): (Vec<_>, Vec<_>) = strangers.into_iter().partition(|certificate| {
+            known.iter().any(|issuer| {
+                issuer.subject == certificate.issuer
+                    && !is_leaf(issuer)
+                    && certificate.verify_signature(issuer).is_ok()
+            })
+        });
+        if let (true, Some(stranger)) = (vouched.is_empty(), others.first()) {
+            return Err(EndorsementError::Stranger { subject: stranger.subject_text() });
         }
+        known.extend(vouched);
+        strangers = others;
     }
     Ok(Some(Chain::parse(ders, rules)?))
 }
