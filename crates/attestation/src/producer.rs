@@ -43,6 +43,14 @@ pub enum ProduceError {
         /// How many were given.
         got: usize,
     },
+    /// A nonce of another length than the kind's.
+    #[error("a nonce of {got} bytes, where this kind has {expected}")]
+    NonceLength {
+        /// The kind's.
+        expected: usize,
+        /// How many were given.
+        got: usize,
+    },
     /// Both of report data and nonce, where the kind has one field for them.
     #[error("report data and nonce, where this kind has one field for both")]
     OneField,

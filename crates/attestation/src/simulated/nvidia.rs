@@ -70,9 +70,12 @@ fn tcb_info(draft: &Draft<'_>) -> Vec<u8> {
 
 /// Request and answer, up to the signature.
 fn report(draft: &Draft<'_>) -> Result<Vec<u8>, ProduceError> {
+    let asked = draft.request.nonce.as_slice();
     let mut nonce = [0; 32];
-    let asked = draft.bounded("nonce", &draft.request.nonce, nonce.len())?;
-    nonce.iter_mut().zip(asked).for_each(|(to, from)| *to = *from);
+    if !asked.is_empty() {
+        let length = ProduceError::NonceLength { expected: nonce.len(), got: asked.len() };
+        nonce = asked.try_into().map_err(|_| length)?;
+    }
     if draft.has(Flaw::Nonce) {
         flip_last(&mut nonce);
     }

@@ -130,7 +130,7 @@ fn what_is_asked_wrongly_is_refused() {
 /// What `attest produce` prints judges what it wrote: accepted by who says so, in lines that say SIMULATED, and else by nobody.
 #[test]
 fn development_evidence_is_accepted_by_who_says_so() {
-    let place = Place::new();
+    let (place, nonce) = (Place::new(), "0a".repeat(32));
     for kind in ["nitro", "tdx", "sgx", "sev-snp", "nvidia"] {
         for (flaw, codes) in [(None, [0, 1]), (Some("leaf-expired"), [1, 1])] {
             let mut arguments = vec![
@@ -139,7 +139,7 @@ fn development_evidence_is_accepted_by_who_says_so() {
                 "--kind",
                 kind,
                 "--nonce",
-                "0a0b",
+                &nonce,
                 "--at",
                 "1770000000",
                 "--output",
