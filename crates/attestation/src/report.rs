@@ -1,6 +1,7 @@
 //! Reports: the checks of one piece of evidence, and what follows from them.
 
 use hallmark_receipt::Digest;
+use hallmark_receipt::time::when;
 
 use crate::check::{Check, CheckId, Outcome, Reason, Why};
 use crate::measurement::Measurements;
@@ -413,11 +414,6 @@ impl<'a> Revocations<'a> {
         }
         Ok(as_of)
     }
-}
-
-/// Seconds since 1970 in words.
-fn when(seconds: u64) -> String {
-    hallmark_receipt::time::text(seconds.saturating_mul(1000))
 }
 
 /// How what runs differs from a release.

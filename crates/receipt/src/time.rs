@@ -19,6 +19,11 @@ pub fn text(milliseconds: u64) -> String {
     format!("{year:04}-{month:02}-{day_of_month:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// `seconds` since 1970 in the same form.
+pub fn when(seconds: u64) -> String {
+    text(seconds.saturating_mul(1000))
+}
+
 /// Milliseconds since 1970 of `2026-11-21T08:12:44Z` (RFC 3339 in UTC, whole seconds; a blank may stand for the `T`).
 // Years have four digits, so nothing overflows.
 #[allow(clippy::arithmetic_side_effects)]

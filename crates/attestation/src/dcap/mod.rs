@@ -466,5 +466,5 @@ fn point(key: &[u8; 64]) -> [u8; 65] {
 }
 
 fn when(date: Date) -> String {
-    hallmark_receipt::time::text(date.0.saturating_mul(1000))
+    hallmark_receipt::time::when(date.0)
 }

@@ -8,6 +8,7 @@ use super::published::{Date, EnclaveIdentity, Level, ModuleIdentity, PlatformTcb
 use crate::Kind;
 use crate::crypto::{self, Form, Scheme};
 use crate::x509::Certificate;
+use hallmark_receipt::time::when;
 
 /// Why what Intel publishes does not hold, or does not fit the quote.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,10 +144,6 @@ impl TcbError {
             Self::Evaluation { .. } => "evaluation",
         }
     }
-}
-
-fn when(seconds: u64) -> String {
-    hallmark_receipt::time::text(seconds.saturating_mul(1000))
 }
 
 impl Signed {

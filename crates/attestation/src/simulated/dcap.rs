@@ -361,7 +361,7 @@ fn collateral(draft: &Draft<'_>, platform: &Hierarchy<'_>, signer: &Hierarchy<'_
 }
 
 fn date(seconds: u64) -> String {
-    hallmark_receipt::time::text(seconds.saturating_mul(1000)).replace(' ', "T")
+    hallmark_receipt::time::when(seconds).replace(' ', "T")
 }
 
 /// Issued a day before, due in thirty, unless the flaw is about that.

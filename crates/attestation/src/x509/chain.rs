@@ -2,6 +2,7 @@
 
 use der::asn1::{BitStringRef, ObjectIdentifier};
 use der::{Decode as _, Reader as _, SliceReader, Tag};
+use hallmark_receipt::time::when;
 
 use super::certificate::{Certificate, CertificateError};
 use crate::crypto::Scheme;
@@ -150,10 +151,6 @@ impl ChainError {
             Self::Extension { .. } => "extension",
         }
     }
-}
-
-fn when(seconds: u64) -> String {
-    hallmark_receipt::time::text(seconds.saturating_mul(1000))
 }
 
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");

@@ -2,6 +2,7 @@
 
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode as _, Reader as _, SliceReader, Tag, Tagged as _};
+use hallmark_receipt::time::when;
 
 use super::certificate::{
     Certificate, CertificateError, Signed, explicit, name, scheme, time, unknown_critical,
@@ -70,10 +71,6 @@ pub enum CrlError {
         /// When.
         next_update: u64,
     },
-}
-
-fn when(seconds: u64) -> String {
-    hallmark_receipt::time::text(seconds.saturating_mul(1000))
 }
 
 impl From<der::Error> for CrlError {

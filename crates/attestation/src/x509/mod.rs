@@ -22,7 +22,7 @@ pub use ocsp::OcspError;
 
 /// A certificate for people: whom it names and when it is in force, or why it cannot be read.
 pub fn certificate_text(der: &[u8]) -> Value {
-    let when = |seconds: u64| Value::Str(time::text(seconds.saturating_mul(1000)));
+    let when = |seconds: u64| Value::Str(time::when(seconds));
     match Certificate::parse(der) {
         Err(error) => error.to_string().into(),
         Ok(certificate) => Value::Object(object([

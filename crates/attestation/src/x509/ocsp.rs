@@ -2,6 +2,7 @@
 
 use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, Null, ObjectIdentifier, OctetStringRef};
 use der::{Decode as _, Reader as _, SliceReader, Tag, TagNumber, Tagged as _};
+use hallmark_receipt::time::when;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use super::certificate::{Certificate, CertificateError, explicit, name, scheme, time, unknown_critical};
@@ -125,10 +126,6 @@ pub enum OcspError {
     /// The responder does not know the certificate.
     #[error("the responder does not know the certificate")]
     Unknown,
-}
-
-fn when(seconds: u64) -> String {
-    hallmark_receipt::time::text(seconds.saturating_mul(1000))
 }
 
 impl From<der::Error> for OcspError {

@@ -74,7 +74,7 @@ pub fn time(seconds: u64) -> Vec<u8> {
 
 /// Year to second, 14 digits.
 fn digits(seconds: u64) -> String {
-    let text = hallmark_receipt::time::text(seconds.saturating_mul(1000));
+    let text = hallmark_receipt::time::when(seconds);
     text.chars().filter(char::is_ascii_digit).take(14).collect()
 }
 

@@ -21,7 +21,7 @@ pub fn text(report: &Report) -> String {
 }
 
 fn headline(report: &Report) -> String {
-    format!("{} evidence, judged at {}", report.kind.name(), time::text(report.at.saturating_mul(1000)))
+    format!("{} evidence, judged at {}", report.kind.name(), time::when(report.at))
 }
 
 /// The closing sentences: the decision, and what was not shown.
@@ -80,7 +80,7 @@ pub fn to_object(report: &Report) -> Object {
         Decision::Undecided(_) => "undecided",
     };
     let mut members = object([
-        ("at", time::text(report.at.saturating_mul(1000)).into()),
+        ("at", time::when(report.at).into()),
         ("checks", Value::Array(report.checks.iter().map(check_value).collect())),
         ("decision", decision.into()),
         ("exit_code", Value::Int(report.exit_code().into())),
