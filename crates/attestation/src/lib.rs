@@ -17,6 +17,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod anchors;
+pub mod binding;
 pub mod cbor;
 pub mod check;
 pub mod crypto;
@@ -33,6 +34,7 @@ pub mod simulated;
 pub mod snp;
 pub mod x509;
 
+pub use binding::{Binding, Role, Session};
 pub use check::{Check, CheckId, Outcome, Reason, Why};
 pub use measurement::{Measurements, Register};
 pub use policy::{Policy, PolicyError};

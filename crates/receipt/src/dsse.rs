@@ -23,17 +23,23 @@ pub enum PayloadType {
     StreamEvent,
     /// The state of a signed stream after its last event, and the claim that it led to.
     StreamSeal,
+    /// A claim, signed by a key that hardware attests: the evidence `tee` (`receipt.md` §9.1).
+    AttestedClaim,
+    /// A TLS session, signed by a key that hardware attests (`attestation.md` §10.2).
+    Session,
 }
 
 impl PayloadType {
     /// Every type.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Statement,
         Self::Certificate,
         Self::Revocation,
         Self::ClaimId,
         Self::StreamEvent,
         Self::StreamSeal,
+        Self::AttestedClaim,
+        Self::Session,
     ];
 
     /// The media type.
@@ -45,6 +51,8 @@ impl PayloadType {
             Self::ClaimId => "application/vnd.hallmark.claim-id",
             Self::StreamEvent => "application/vnd.hallmark.stream-event",
             Self::StreamSeal => "application/vnd.hallmark.stream-seal",
+            Self::AttestedClaim => "application/vnd.hallmark.attested-claim",
+            Self::Session => "application/vnd.hallmark.session",
         }
     }
 
