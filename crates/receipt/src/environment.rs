@@ -144,7 +144,7 @@ impl Environment {
 
 fn items(fields: &mut Fields, name: &str) -> Result<Vec<Vec<u8>>, FormatError> {
     let items = fields.array(name, MAX_ITEMS)?.into_iter();
-    items.map(|(path, value)| as_base64(value, &path, MAX_ITEM)).collect()
+    items.map(|(path, value)| filled(as_base64(value, &path, MAX_ITEM)?, || path)).collect()
 }
 
 /// Bytes that are there only if there are any.
