@@ -441,6 +441,9 @@ pub struct Up {
     /// Put evidence `tee` into every receipt: `hardware`, or a development form as `attest produce --form` has them, marked SIMULATED
     #[arg(long, value_name = "FORM")]
     pub environment: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub hardware: HardwareArgs,
 }
 
 /// `proxy`.

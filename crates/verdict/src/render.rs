@@ -24,7 +24,7 @@ pub fn text(verdict: &Verdict) -> String {
         _ => Vec::new(),
     };
     push_table(&mut out, &verdict.checks, hardware, closing(verdict));
-    if verdict.is_simulated() { attestation::mark(&out) } else { out }
+    out.lines().map(|line| marked(verdict.is_simulated(), format!("{line}\n"))).collect()
 }
 
 /// Rows under their questions, each with those below it, then the closing sentences.
@@ -109,6 +109,11 @@ pub fn closing(verdict: &Verdict) -> Vec<String> {
     lines
 }
 
+/// Whoever quotes a single line about evidence without hardware behind it must quote this too.
+fn marked(is_simulated: bool, line: String) -> String {
+    if is_simulated { format!("SIMULATED {line}") } else { line }
+}
+
 /// What an accepted verdict shows; empty otherwise.
 pub fn shown(verdict: &Verdict) -> Vec<String> {
     let Decision::Accepted(verified) = &verdict.decision else { return Vec::new() };
@@ -145,7 +150,19 @@ pub fn not_shown(verdict: &Verdict) -> Vec<&'static str> {
         // The graph and the bare word only add to what other rows show.
         .filter(|check| !matches!(check.id, CheckId::Graph | CheckId::Word))
         .map(|check| check.id.not_shown())
+        .chain(of_hardware(verdict))
         .collect()
+}
+
+/// What accepted evidence of hardware leaves open.
+fn of_hardware(verdict: &Verdict) -> Vec<&'static str> {
+    let passed = verdict.check(CheckId::Hardware).is_some_and(Check::has_passed);
+    verdict
+        .hardware
+        .as_ref()
+        .filter(|_| passed)
+        .map(|report| attestation::not_shown(report))
+        .unwrap_or_default()
 }
 
 /// The verdict as a JSON document (indented, ends with a line feed).
@@ -169,7 +186,10 @@ pub fn to_object(verdict: &Verdict) -> Object {
         ("policy", verdict.policy.as_str().into()),
         ("shown", list(shown(verdict))),
         ("simulated", Value::Bool(verdict.is_simulated())),
-        ("summary", list(closing(verdict))),
+        (
+            "summary",
+            list(closing(verdict).into_iter().map(|line| marked(verdict.is_simulated(), line)).collect()),
+        ),
     ]);
     if let Decision::Undecided(lacking) = &verdict.decision {
         let lacking = lacking.iter().map(|item| lacking_text(*item)).collect();

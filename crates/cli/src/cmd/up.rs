@@ -15,7 +15,7 @@ use super::App;
 use super::chat::runtime;
 use super::infer::{self, NETWORK, sample};
 use super::verify;
-use crate::args::{HardwareArgs, Up};
+use crate::args::Up;
 use crate::console;
 use crate::disk::{self, Access, Disk};
 use crate::fault::{Exit, Note};
@@ -46,7 +46,7 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
     let store = Folder::open(app.home.root().join("gateway"), Keep::default());
     let judge = Judge {
         policy: verify::policy(&app.config.policy.value)?,
-        context: verify::context(app, &[], None, &HardwareArgs::default())?,
+        context: verify::context(app, &[], None, &args.hardware)?,
     };
     let builder = Gateway::builder(NETWORK, key.certificate, Arc::new(key.secret))
         .store(Arc::new(store.context("receipts cannot be kept")?))
