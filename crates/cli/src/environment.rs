@@ -29,9 +29,8 @@ const HARDWARE: &str = "hardware";
 #[cfg(feature = "simulated")]
 const STAND_IN: Form = Form::TdxV4;
 
-/// Evidence that binds the receipt key, of this machine's hardware or of the development form `name`.
-pub fn attester(name: Option<&str>, key: &PublicKey) -> Result<Attester> {
-    let producer = producer(name)?;
+/// Evidence of `producer` that binds the receipt key.
+pub fn attester(producer: AnyProducer, key: &PublicKey) -> Result<Attester> {
     if producer.is_simulated() {
         let kind = producer.kind().name();
         console::note(&format!(
@@ -42,10 +41,11 @@ pub fn attester(name: Option<&str>, key: &PublicKey) -> Result<Attester> {
     Attester::new(producer, binding, REFRESH_SECONDS, time::now() / 1000).context("no evidence could be made")
 }
 
-type AnyProducer = Box<dyn Producer + Send + Sync>;
+/// Whoever makes evidence.
+pub type AnyProducer = Box<dyn Producer + Send + Sync>;
 
 /// The producer of this name; without one, this machine's hardware or what stands in for it.
-fn producer(name: Option<&str>) -> Result<AnyProducer> {
+pub fn producer(name: Option<&str>) -> Result<AnyProducer> {
     match name {
         Some(HARDWARE) => hardware_here(),
         None => hardware_here().or_else(|error| development(None).ok_or(error)),

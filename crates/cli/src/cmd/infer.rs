@@ -132,6 +132,9 @@ pub fn receipt(
     outputs: Named,
     asked: &Asked<'_>,
 ) -> Result<(Bundle, Receipt)> {
+    let has = |kind| asked.evidence.contains(&kind);
+    // What cannot be had shows before keys are made.
+    let producer = has(EvidenceArg::Tee).then(|| environment::producer(asked.environment)).transpose()?;
     let (key, made) = keys::ready(&app.home, &time::now).context("the receipt cannot be signed")?;
     if let Some(made) = made {
         if let Some(identity) = made.identity {
@@ -139,12 +142,12 @@ pub fn receipt(
         }
         console::note(&format!("made a receipt key: {} (`hallmark keys show`)", made.receipt));
     }
-    let has = |kind| asked.evidence.contains(&kind);
-    let environment = if has(EvidenceArg::Tee) {
-        let attester = environment::attester(asked.environment, &key.secret.public_key())?;
-        Some(attester.environment(time::now() / 1000))
-    } else {
-        None
+    let environment = match producer {
+        Some(producer) => {
+            let attester = environment::attester(producer, &key.secret.public_key())?;
+            Some(attester.environment(time::now() / 1000))
+        }
+        None => None,
     };
     let all = asked.evidence.is_empty();
     let wanted = Wanted {

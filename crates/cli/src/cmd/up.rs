@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use hallmark_gateway::providers::{Client, Patience, Providers, Secret};
 use hallmark_gateway::tensors::json as tensor_json;
 use hallmark_gateway::{ApiKey, Builder, Folder, Gateway, GraphModel, Judge, Keep, Limits, keyfile};
-use hallmark_receipt::{PublicKey, Signer as _};
+use hallmark_receipt::Signer as _;
 use serde_json::{Map, Value, json};
 
 use super::App;
@@ -22,7 +22,7 @@ use crate::fault::{Exit, Note};
 use crate::language::Text;
 use crate::model::{self, Kind};
 use crate::shipped::{LANGUAGES, SHIPPED, Shipped};
-use crate::{keys, language, time};
+use crate::{environment, keys, language, time};
 
 /// The most bytes of a table of providers.
 const MAX_TABLE: u64 = 1 << 20;
@@ -41,6 +41,7 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
         .hint("make one: hallmark up --keys keys.toml --new-key NAME; then start with --keys keys.toml")
         .error());
     }
+    let producer = args.environment.as_deref().map(|name| environment::producer(Some(name))).transpose()?;
     let (key, _) = keys::ready(&app.home, &time::now).context("receipts cannot be signed")?;
     let public = key.secret.public_key();
     let store = Folder::open(app.home.root().join("gateway"), Keep::default());
@@ -52,7 +53,10 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
         .store(Arc::new(store.context("receipts cannot be kept")?))
         .judge(judge)
         .hosts(args.host.clone());
-    let builder = environment(args, builder, &public)?;
+    let builder = match producer {
+        Some(producer) => builder.environment(Arc::new(environment::attester(producer, &public)?)),
+        None => builder,
+    };
     let has_keys = !clients.is_empty();
     let (builder, names) = models(app, args, builder.keys(clients))?;
     let gateway = providers(args, builder)?.build()?;
@@ -63,12 +67,6 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
         gateway.serve(listener, stopped()).await.context("the gateway ended")
     })?;
     Ok(Exit::Accepted)
-}
-
-/// Puts evidence of the environment into receipts, if asked.
-fn environment(args: &Up, builder: Builder, key: &PublicKey) -> Result<Builder> {
-    let Some(name) = &args.environment else { return Ok(builder) };
-    Ok(builder.environment(Arc::new(crate::environment::attester(Some(name), key)?)))
 }
 
 /// The first model of each kind, for the banner.
