@@ -1,5 +1,5 @@
 //! Decoding speed beside the speed at which this machine reads memory: `decode_bench [--layers N] [--threads N]
-//! [--arithmetic f32|int8] [--part products|model|prompt] [--turns N]`.
+//! [--isa avx512|avx2|neon|portable] [--arithmetic f32|int8] [--part products|model|prompt] [--turns N]`.
 //!
 //! The shape is that of Llama 3.2 1B (5 GB of float32; fewer layers take less), with pseudo-random weights made as they are read. One token
 //! reads every weight once, so what products and the whole model read a second, beside the best of several plain loops over as much memory
@@ -174,6 +174,7 @@ struct Choice {
     /// Beside one.
     threads: usize,
     turns: usize,
+    isa: Isa,
     arithmetic: Option<String>,
     part: Option<String>,
 }
@@ -181,7 +182,8 @@ struct Choice {
 impl Choice {
     fn from_arguments() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut choice = Self { shape: LLAMA_1B, threads, turns: 5, arithmetic: None, part: None };
+        let mut choice =
+            Self { shape: LLAMA_1B, threads, turns: 5, isa: Isa::detect(), arithmetic: None, part: None };
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
             let value = arguments.next().unwrap_or_default();
@@ -190,6 +192,7 @@ impl Choice {
                 "--layers" => choice.shape.layers = number(),
                 "--threads" => choice.threads = number(),
                 "--turns" => choice.turns = number(),
+                "--isa" => choice.isa = value.parse().expect("an instruction set"),
                 "--arithmetic" => choice.arithmetic = Some(value),
                 "--part" => choice.part = Some(value),
                 _ => panic!("cannot take {name}"),
@@ -206,9 +209,8 @@ impl Choice {
 
 fn main() {
     let choice = Choice::from_arguments();
-    let Choice { shape, threads, turns, .. } = choice;
+    let Choice { shape, threads, turns, isa, .. } = choice;
     let counts = if threads == 1 { vec![1] } else { vec![1, threads] };
-    let isa = Isa::detect();
     let mut bench = Bench { isa, shape, turns, memory: Memory::new(FAR), ways: ways(), bars: Vec::new() };
     println!("{isa}, the shape of Llama 3.2 1B with {} layers", shape.layers);
     for arithmetic in ARITHMETICS.iter().filter(|arithmetic| choice.takes("products", arithmetic)) {

@@ -21,7 +21,7 @@ pub struct Runner {
 
 impl Runner {
     pub fn new(weights: &Arc<Weights>, threads: usize) -> Self {
-        let options = Options { threads, share_prefixes: false, ..Options::default() };
+        let options = Options { threads, isa: weights.isa(), share_prefixes: false, ..Options::default() };
         let vocabulary = weights.architecture().vocabulary as u32;
         Self { decoder: Decoder::new(Arc::clone(weights), &options).unwrap(), vocabulary, started: 0 }
     }

@@ -67,6 +67,11 @@ impl Weights {
         })
     }
 
+    /// The instruction set that they are packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// What the decoder computes.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
