@@ -329,6 +329,9 @@ pub struct AttestVerify {
     /// The nonce that you chose
     #[arg(long, value_name = "HEX")]
     pub nonce: Option<String>,
+    /// Of a device: the nonce that its CPU's evidence binds, which the device must answer
+    #[arg(long, value_name = "HEX")]
+    pub cpu_nonce: Option<String>,
     /// The report data (Nitro: user data) that the evidence must carry
     #[arg(long, value_name = "HEX")]
     pub report_data: Option<String>,

@@ -51,6 +51,7 @@ fn judge(app: &App, args: &AttestVerify) -> Result<Exit> {
     let policy = policy(&args.policy)?;
     let at = args.at.as_deref().map_or(Ok(time::now() / 1000), instant)?;
     let nonce = args.nonce.as_deref().map(|text| hex("--nonce", text)).transpose()?;
+    let pairing = args.cpu_nonce.as_deref().map(|text| hex("--cpu-nonce", text)).transpose()?;
     let report_data = args.report_data.as_deref().map(|text| hex("--report-data", text)).transpose()?;
     let evidence = read(&args.file)?;
     let certificates = read_all(&args.cert)?;
@@ -67,6 +68,7 @@ fn judge(app: &App, args: &AttestVerify) -> Result<Exit> {
     let context = Context {
         nonce: nonce.as_deref(),
         binding: report_data.as_deref(),
+        pairing: pairing.as_deref(),
         dangers: Dangers { accept_simulated: &roots, accept_debug: args.dangers.dangerously_accept_debug },
         ..Context::new(at, &policy)
     };

@@ -167,3 +167,20 @@ fn development_evidence_is_accepted_by_who_says_so() {
         assert!(run.err.contains(word), "{}", run.err);
     }
 }
+
+/// A device answers the nonce that its CPU's evidence binds, or another one.
+#[test]
+fn a_device_is_paired_with_its_cpu() {
+    let place = Place::new();
+    let nonce = "5a".repeat(32);
+    place.ok(&["attest", "produce", "--kind", "nvidia", "--nonce", &nonce, "--output", "made"]);
+    let verify = |nonce: &str| {
+        let base =
+            ["attest", "verify", "made/evidence.bin", "--kind", "nvidia", "--dangerously-accept-simulated"];
+        place.run(&[&base[..], &["--cert", "made/certificates", "--cpu-nonce", nonce]].concat())
+    };
+    let run = verify(&nonce);
+    assert!(run.code == 0 && run.out.contains("ok  pairing"), "{}{}", run.out, run.err);
+    let run = verify(&"5b".repeat(32));
+    assert!(run.code == 1 && run.out.contains("no  pairing"), "{}{}", run.out, run.err);
+}
