@@ -9,11 +9,12 @@ use hallmark_attestation::collateral::{ContentError, Need, Snapshot, Wanted};
 use hallmark_attestation::simulated::{Flaw, Form, Provider};
 use hallmark_attestation::snp::Product;
 use hallmark_attestation::{
-    CheckId, Context, Dangers, Evidence, Input, Kind, Policy, Producer as _, Report, Request, anchors, verify,
+    CheckId, Context, Dangers, Decision, Evidence, Input, Kind, Policy, Producer as _, Report, Request,
+    anchors, verify,
 };
 use hallmark_environment::collateral::{
-    Amd, Cache, CollectError, Collected, Collector, Config, FetchCause, FetchError, Intel, Lists, Nvidia, Origin,
-    Patience, Sources,
+    Amd, Cache, CollectError, Collected, Collector, Config, FetchCause, FetchError, Intel, Lists, Nvidia,
+    Origin, Patience, Sources,
 };
 use maker::{Act, Maker};
 
@@ -54,10 +55,7 @@ fn config(base: &str) -> Config {
         intel: Intel { base: base.to_owned(), root_crl: format!("{base}/IntelSGXRootCA.der") },
         amd: Amd { base: base.to_owned() },
         nvidia: Nvidia { ocsp: base.to_owned() },
-        lists: Lists {
-            hosts: vec!["crl.simulated.invalid".to_owned()],
-            mirror: Some(format!("{base}/")),
-        },
+        lists: Lists { hosts: vec!["crl.simulated.invalid".to_owned()], mirror: Some(format!("{base}/")) },
     };
     let wanted = Wanted { product: Some(Product::Milan), ..Wanted::default() };
     Config { sources, patience: patience(), cache: None, wanted }
@@ -70,7 +68,12 @@ async fn published(provider: &Provider, form: Form) -> (Maker, Evidence) {
     (maker, evidence)
 }
 
-async fn collect(collector: &Collector, form: Form, evidence: &Evidence, at: u64) -> Result<Collected, CollectError> {
+async fn collect(
+    collector: &Collector,
+    form: Form,
+    evidence: &Evidence,
+    at: u64,
+) -> Result<Collected, CollectError> {
     let certificates = given(form, evidence);
     let input = Input { certificates: &certificates, ..Input::of(&evidence.evidence) };
     collector.collect(form.kind(), &input, at).await
@@ -94,7 +97,7 @@ fn judge(form: Form, evidence: &Evidence, snapshot: Option<&str>) -> Report {
 
 fn fetch_error(result: Result<Collected, CollectError>) -> FetchError {
     match result {
-        Err(CollectError::Fetch(error)) => *error,
+        Err(CollectError::Incomplete { mut failed, .. }) => failed.remove(0),
         other => panic!("{other:?}"),
     }
 }
@@ -130,7 +133,8 @@ async fn one_snapshot_serves_evidence_of_several_makers() {
     let mut pieces = Vec::new();
     for form in Form::ALL {
         let (maker, evidence) = published(&Provider::new(form), form).await;
-        let collected = collect(&Collector::new(config(&maker.base)).unwrap(), form, &evidence, AT).await.unwrap();
+        let collected =
+            collect(&Collector::new(config(&maker.base)).unwrap(), form, &evidence, AT).await.unwrap();
         collected.snapshot.items().for_each(|item| all.insert(item.clone()));
         pieces.push((form, evidence));
     }
@@ -160,7 +164,9 @@ async fn makers_that_fail_are_given_up_on_in_time() {
         }),
         // A pause that is longer than anybody waits here.
         (busy("3600"), 1, |cause| matches!(cause, FetchCause::Busy { status: 429, retry_after: Some(_) })),
-        (busy("99999999999999999999"), 3, |cause| matches!(cause, FetchCause::Busy { retry_after: None, .. })),
+        (busy("99999999999999999999"), 3, |cause| {
+            matches!(cause, FetchCause::Busy { retry_after: None, .. })
+        }),
         (Act::Silence, 3, |cause| matches!(cause, FetchCause::NoAnswer { .. })),
         (Act::HalfThenSilence, 3, |cause| matches!(cause, FetchCause::Stalled { .. })),
         (Act::HalfThenClose, 3, |cause| matches!(cause, FetchCause::Cut { .. })),
@@ -185,6 +191,19 @@ async fn makers_that_fail_are_given_up_on_in_time() {
         // Three times the longest wait for a head or a body, and the pauses.
         assert!(took < Duration::from_millis(3 * 700 + 500), "{act:?}: {took:?}");
     }
+}
+
+/// With what there is a verifier says what it can, and does not accept.
+#[tokio::test]
+async fn what_could_be_collected_is_handed_out_all_the_same() {
+    let form = Form::SnpVlek;
+    let (maker, evidence) = published(&Provider::new(form), form).await;
+    maker.on("/vlek/v1/Milan/crl", Act::Status(404, Vec::new()));
+    let result = collect(&Collector::new(config(&maker.base)).unwrap(), form, &evidence, AT).await;
+    let Err(CollectError::Incomplete { collected, failed }) = result else { panic!("{result:?}") };
+    assert_eq!((collected.origins.len(), failed.len()), (1, 1));
+    let report = judge(form, &evidence, Some(&collected.snapshot.to_json()));
+    assert_eq!(report.decision, Decision::Undecided(vec![CheckId::Revocation]));
 }
 
 #[tokio::test]
@@ -221,9 +240,18 @@ async fn everything_together_has_an_end() {
         let start = Instant::now();
         let error = fetch_error(collect(&collector, form, &evidence, AT).await);
         assert!(start.elapsed() < whole + Duration::from_millis(600), "{error:?}");
-        assert!(matches!(error.cause, FetchCause::Deadline | FetchCause::Status { status: 500 }), "{error:?}");
+        assert!(
+            matches!(error.cause, FetchCause::Deadline | FetchCause::Status { status: 500 }),
+            "{error:?}"
+        );
         assert!(error.attempts < 40, "{error:?}");
     }
+    // TLS with somebody who does not speak it: the handshake has no end of its own.
+    let tls = maker.base.replace("http://", "https://");
+    let start = Instant::now();
+    let error = fetch_error(collect(&Collector::new(config(&tls)).unwrap(), form, &evidence, AT).await);
+    assert!(matches!(error.cause, FetchCause::NoAnswer { .. } | FetchCause::Connect { .. }), "{error:?}");
+    assert!(error.attempts == 3 && start.elapsed() < Duration::from_secs(2), "{error:?}");
     // Nobody there at all.
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", gone.local_addr().unwrap());
@@ -275,7 +303,8 @@ async fn answers_about_something_else_or_out_of_date_are_refused() {
         let (maker, evidence) = published(&Provider::new(form), form).await;
         let body = b"{\"tcbInfo\":{},\"signature\":\"00\"}".to_vec();
         maker.on("/tdx/certification/v4/tcb?fmspc=514D554C0000&update=standard", Act::Serve(headers, body));
-        let error = fetch_error(collect(&Collector::new(config(&maker.base)).unwrap(), form, &evidence, AT).await);
+        let error =
+            fetch_error(collect(&Collector::new(config(&maker.base)).unwrap(), form, &evidence, AT).await);
         assert!(matches!(error.cause, FetchCause::Content(_) | FetchCause::Header { .. }), "{error:?}");
     }
 }

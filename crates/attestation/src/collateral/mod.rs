@@ -193,9 +193,8 @@ impl Need {
         let parts: Vec<&str> = name.split('/').collect();
         let intel = |name: &str| [Kind::Tdx, Kind::Sgx].into_iter().find(|kind| kind.name() == name);
         let update = |name: &str| Update::ALL.into_iter().find(|update| update.name() == name);
-        let key = |name: &str| {
-            [SigningKey::Vcek, SigningKey::Vlek].into_iter().find(|key| key.name() == name)
-        };
+        let key =
+            |name: &str| [SigningKey::Vcek, SigningKey::Vlek].into_iter().find(|key| key.name() == name);
         let need = match (kind, parts.as_slice()) {
             ("pck-crl", [name]) => {
                 Self::PckCrl(PckAuthority::ALL.into_iter().find(|authority| authority.name() == *name)?)

@@ -38,7 +38,9 @@ pub enum NeedError {
         got: String,
     },
     /// A report that does not say which product it is of.
-    #[error("a report of version 2 does not say which product it is of: name it (Milan or Genoa), or give the certificate of its key")]
+    #[error(
+        "a report of version 2 does not say which product it is of: name it (Milan or Genoa), or give the certificate of its key"
+    )]
     NoProduct,
     /// A report whose chip is masked: AMD has its certificate under a name that is not there.
     #[error("the host masks the chip's id: give the certificate of its key")]
@@ -108,7 +110,8 @@ fn amd(input: &Input<'_>, wanted: &Wanted) -> Result<Vec<Need>, NeedError> {
 fn nvidia(input: &Input<'_>) -> Result<Vec<Need>, NeedError> {
     let mut needs = Vec::new();
     for device in nvidia::devices(input).map_err(unreadable)? {
-        let chain: Result<Vec<_>, _> = device.certificates.iter().map(|der| Certificate::parse(der)).collect();
+        let chain: Result<Vec<_>, _> =
+            device.certificates.iter().map(|der| Certificate::parse(der)).collect();
         let chain = chain?;
         // Nobody answers for the leaf, which the device made, nor for the root.
         let pairs = chain.iter().zip(chain.iter().skip(1)).skip(nvidia::FIRST_REVOCABLE);

@@ -175,9 +175,9 @@ impl<'a> Opaque<'a> {
             ),
         };
         let driver = self.driver_version().map(|version| format!("NV_GPU_DRIVER_{chip}_{version}"));
-        let firmware = board.zip(self.vbios_version()).map(|(board, version)| {
-            format!("NV_{board}_{}", version.replace('.', "").to_ascii_uppercase())
-        });
+        let firmware = board
+            .zip(self.vbios_version())
+            .map(|(board, version)| format!("NV_{board}_{}", version.replace('.', "").to_ascii_uppercase()));
         driver.into_iter().chain(firmware).collect()
     }
 

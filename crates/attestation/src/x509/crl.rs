@@ -198,8 +198,7 @@ pub fn distribution_points<'a>(certificate: &Certificate<'a>) -> Result<Vec<&'a 
         let mut names = SliceReader::new(names)?;
         while !names.is_finished() {
             let name = AnyRef::decode(&mut names)?;
-            let is_url =
-                name.tag() == Tag::ContextSpecific { constructed: false, number: der::TagNumber(6) };
+            let is_url = name.tag() == Tag::ContextSpecific { constructed: false, number: der::TagNumber(6) };
             let url = std::str::from_utf8(name.value()).ok().filter(|url| is_url && url.len() <= MAX_URL);
             urls.extend(url.filter(|_| urls.len() < MAX_URLS));
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hallmark_attestation::collateral::ContentError;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
@@ -14,6 +14,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+/// What services are told about who asks: no more.
+const AGENT: &str = concat!("hallmark/", env!("CARGO_PKG_VERSION"));
 /// The most bytes of an answer's head.
 const MAX_HEAD: usize = 64 << 10;
 
@@ -243,13 +245,13 @@ impl Client {
         now.checked_add(self.patience.whole).unwrap_or(now)
     }
 
-    /// Asks, and asks again; gives how often it did if nothing came of it.
-    pub async fn fetch(&self, call: &Call, deadline: Instant) -> Result<Answer, (FetchCause, u32)> {
+    /// Asks, and asks again. Gives how often it did, too.
+    pub async fn fetch(&self, call: &Call, deadline: Instant) -> (Result<Answer, FetchCause>, u32) {
         let mut pause = self.patience.pause;
         let mut attempt = 1;
         loop {
             let cause = match timeout_at(deadline, self.once(call)).await {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => return (Ok(answer), attempt),
                 Ok(Err(cause)) => cause,
                 Err(_) => FetchCause::Deadline,
             };
@@ -260,7 +262,7 @@ impl Client {
             let in_time = Instant::now().checked_add(wait).is_some_and(|then| then < deadline);
             let again = cause.may_pass() && attempt < self.patience.attempts;
             if !again || !in_time || wait > self.patience.longest_pause {
-                return Err((cause, attempt));
+                return (Err(cause), attempt);
             }
             sleep(wait).await;
             pause = pause.saturating_mul(2);
@@ -305,6 +307,7 @@ fn request(call: &Call) -> Result<Request<Full<Bytes>>, FetchCause> {
     *request.method_mut() = method;
     *request.uri_mut() = call.url.clone();
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
     if let Some(content_type) = content_type {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }

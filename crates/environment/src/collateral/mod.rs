@@ -2,8 +2,8 @@
 //!
 //! Verifying fetches nothing: [`hallmark_attestation::verify`] takes bytes. A [`Collector`] asks a piece of evidence what it needs, looks
 //! into its cache, asks the makers for the rest, and gives a [`Snapshot`]; what of it belongs to the evidence is
-//! [`Snapshot::for_evidence`]. Whoever made the evidence decides what is asked for: evidence that is rejected as it is should not be
-//! collected for.
+//! [`Snapshot::for_evidence`]. Whoever made the evidence decides what is asked for: evidence that is rejected as it is, for another reason
+//! than that an issuer is missing, should not be collected for.
 //!
 //! ```no_run
 //! use hallmark_attestation::{Input, Kind};
@@ -93,9 +93,18 @@ pub enum CollectError {
     /// It cannot be said what the evidence needs.
     #[error("{0}")]
     Needs(#[from] NeedError),
-    /// Something is neither to be had nor kept.
-    #[error(transparent)]
-    Fetch(Box<FetchError>),
+    /// Some of it is neither to be had nor kept. With the rest a verifier can say more than without, and will not accept.
+    #[error("collateral is missing: {}", listed(.failed))]
+    Incomplete {
+        /// What was collected.
+        collected: Box<Collected>,
+        /// What was not, and why; at least one.
+        failed: Vec<FetchError>,
+    },
+}
+
+fn listed(failed: &[FetchError]) -> String {
+    failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// What became of the cache's items.
@@ -118,28 +127,30 @@ impl Collector {
     }
 
     /// Collects what evidence of `kind` needs at `at` (seconds since 1970); what is in `input` beside the evidence (certificates) is not
-    /// asked for. All of it or nothing: without one item a verifier would be undecided.
-    pub async fn collect(
-        &self,
-        kind: Kind,
-        input: &Input<'_>,
-        at: u64,
-    ) -> Result<Collected, CollectError> {
+    /// asked for.
+    pub async fn collect(&self, kind: Kind, input: &Input<'_>, at: u64) -> Result<Collected, CollectError> {
         let (left_out, needs): (Vec<_>, Vec<_>) = needs(kind, input, &self.config.wanted)?
             .into_iter()
             .partition(|need| matches!(need, Need::Rim(_)));
         let deadline = self.client.deadline();
-        let mut brought =
-            stream::iter(needs).map(|need| self.bring(need, at, deadline)).buffered(AT_ONCE);
+        let mut brought = stream::iter(needs).map(|need| self.bring(need, at, deadline)).buffered(AT_ONCE);
         let mut collected =
             Collected { snapshot: Snapshot::default(), origins: Vec::new(), left_out, unkept: Vec::new() };
+        let mut failed = Vec::new();
         while let Some(brought) = brought.next().await {
-            let (item, origin, unkept) = brought.map_err(CollectError::Fetch)?;
-            collected.origins.push((item.need().clone(), origin));
-            collected.snapshot.insert(item);
-            collected.unkept.extend(unkept);
+            match brought {
+                Ok((item, origin, unkept)) => {
+                    collected.origins.push((item.need().clone(), origin));
+                    collected.snapshot.insert(item);
+                    collected.unkept.extend(unkept);
+                }
+                Err(error) => failed.push(*error),
+            }
         }
-        Ok(collected)
+        match failed.is_empty() {
+            true => Ok(collected),
+            false => Err(CollectError::Incomplete { collected: Box::new(collected), failed }),
+        }
     }
 
     /// Renews the cache's items that expire within `margin` seconds of `at`, or are older than the cache's `max_age`, and forgets those
@@ -208,12 +219,14 @@ impl Collector {
             let (what, path) = (what.clone(), url.path().to_owned());
             Box::new(FetchError { what, host, path, attempts, cause })
         };
-        let call = self.config.sources.call(&need).map_err(|(cause, url)| {
-            failed(&url.parse().unwrap_or_default(), cause, 0)
-        })?;
-        let answer = self.client.fetch(&call, deadline).await;
-        let answer = answer.map_err(|(cause, attempts)| failed(&call.url, cause, attempts))?;
-        source::item(&need, answer, at).map_err(|cause| failed(&call.url, cause, 1))
+        let call = self
+            .config
+            .sources
+            .call(&need)
+            .map_err(|(cause, url)| failed(&url.parse().unwrap_or_default(), cause, 0))?;
+        let (answer, attempts) = self.client.fetch(&call, deadline).await;
+        let item = answer.and_then(|answer| source::item(&need, answer, at));
+        item.map_err(|cause| failed(&call.url, cause, attempts))
     }
 
     async fn keep(&self, item: &Item) -> Option<CacheError> {

@@ -140,9 +140,11 @@ impl Sources {
                 let body = (Bytes::from(id.request()), "application/ocsp-request");
                 Ok((self.nvidia.ocsp.clone(), Some(body), ocsp::MAX_RESPONSE))
             }
-            Need::Crl { url, .. } => {
-                self.lists.place(url).map(|url| (url, None, crl::MAX_CRL)).map_err(|cause| (cause, url.clone()))
-            }
+            Need::Crl { url, .. } => self
+                .lists
+                .place(url)
+                .map(|url| (url, None, crl::MAX_CRL))
+                .map_err(|cause| (cause, url.clone())),
             // No verifier reads reference manifests, and what may come is not known here.
             _ => Err((FetchCause::Url, String::new())),
         }?;
@@ -183,9 +185,8 @@ fn fits(pattern: &str, host: &str) -> bool {
     let Some((before, after)) = pattern.split_once(REGION) else { return pattern == host };
     let Some(rest) = host.strip_prefix(before) else { return false };
     let ends = (1..=rest.len().min(MAX_REGION)).filter_map(|end| rest.get(..end));
-    ends.take_while(|region| is_region(region)).any(|region| {
-        rest.strip_prefix(region).is_some_and(|rest| rest == after.replace(REGION, region))
-    })
+    ends.take_while(|region| is_region(region))
+        .any(|region| rest.strip_prefix(region).is_some_and(|rest| rest == after.replace(REGION, region)))
 }
 
 fn is_region(text: &str) -> bool {
@@ -332,7 +333,9 @@ mod tests {
         ] {
             assert_eq!(lists.place(bad), Err(FetchCause::HostNotAllowed), "{bad}");
         }
-        for bad in ["ldap://aws-nitro-enclaves-crl.s3.amazonaws.com/a", "file:///etc/passwd", "/crl/a.crl", ""] {
+        for bad in
+            ["ldap://aws-nitro-enclaves-crl.s3.amazonaws.com/a", "file:///etc/passwd", "/crl/a.crl", ""]
+        {
             assert_eq!(lists.place(bad), Err(FetchCause::Url), "{bad}");
         }
         let mirrored = Lists { mirror: Some("http://mirror.example/crl".to_owned()), ..lists };

@@ -105,7 +105,9 @@ impl Maker {
                     Form::SnpVlek => ("vlek", "Milan"),
                     _ => ("vcek", "Milan"),
                 };
-                let [leaf, intermediate, root] = &evidence.certificates[..] else { panic!("a chain of three") };
+                let [leaf, intermediate, root] = &evidence.certificates[..] else {
+                    panic!("a chain of three")
+                };
                 let base = format!("/{key}/v1/{product}/");
                 self.on(format!("{base}cert_chain"), serve(pem(&[intermediate, root]).as_bytes()));
                 self.on(format!("{base}crl"), serve(&evidence.collateral[0]));
@@ -136,7 +138,10 @@ impl Maker {
         self.on("/IntelSGXRootCA.der", Act::Serve(Vec::new(), list("root_ca_crl")));
         self.on(
             format!("/{family}/certification/v4/tcb?fmspc=514D554C0000&update=standard"),
-            Act::Serve(chain("TCB-Info-Issuer-Chain", "tcb_info_issuer_chain"), signed("tcbInfo", "tcb_info")),
+            Act::Serve(
+                chain("TCB-Info-Issuer-Chain", "tcb_info_issuer_chain"),
+                signed("tcbInfo", "tcb_info"),
+            ),
         );
         self.on(
             format!("/{family}/certification/v4/qe/identity?update=standard"),
@@ -168,7 +173,8 @@ async fn serve(mut socket: TcpStream, state: &Mutex<State>) {
                 true => {
                     // The longest beginning counts.
                     let fits = |start: &&(Vec<u8>, Act)| {
-                        path.as_bytes().starts_with(&start.0) || (!body.is_empty() && body.starts_with(&start.0))
+                        path.as_bytes().starts_with(&start.0)
+                            || (!body.is_empty() && body.starts_with(&start.0))
                     };
                     let best = state.acts.iter().filter(fits).max_by_key(|(start, _)| start.len());
                     best.map_or_else(|| Act::Status(404, Vec::new()), |(_, act)| act.clone())
