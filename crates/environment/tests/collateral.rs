@@ -37,17 +37,26 @@ fn given(form: Form, evidence: &Evidence) -> Vec<&[u8]> {
     }
 }
 
+/// Long enough for a machine that does other things, short in its pauses.
 fn patience() -> Patience {
+    let seconds = Duration::from_secs;
     Patience {
-        connect: Duration::from_millis(500),
-        head: Duration::from_millis(300),
-        between: Duration::from_millis(200),
-        body: Duration::from_millis(400),
+        connect: seconds(10),
+        head: seconds(10),
+        between: seconds(10),
+        body: seconds(10),
         attempts: 3,
         pause: Duration::from_millis(20),
         longest_pause: Duration::from_millis(1500),
-        whole: Duration::from_secs(8),
+        whole: seconds(30),
     }
+}
+
+/// For makers that stall.
+fn hasty(base: &str) -> Collector {
+    let millis = Duration::from_millis;
+    let patience = Patience { head: millis(700), between: millis(400), body: millis(800), ..patience() };
+    Collector::new(Config { patience, ..config(base) }).unwrap()
 }
 
 fn config(base: &str) -> Config {
@@ -150,9 +159,11 @@ async fn makers_that_fail_are_given_up_on_in_time() {
     const LIST: &str = "/vlek/v1/Milan/crl";
     let form = Form::SnpVlek;
     let (maker, evidence) = published(&Provider::new(form), form).await;
-    let collector = Collector::new(config(&maker.base)).unwrap();
+    let collector = hasty(&maker.base);
     let busy = |seconds: &str| Act::Status(429, vec![("retry-after", seconds.to_owned())]);
-    let cases: [(Act, u32, fn(&FetchCause) -> bool); 13] = [
+    /// How the list is answered, how often it is asked for, and the error.
+    type Case = (Act, u32, fn(&FetchCause) -> bool);
+    let cases: [Case; 13] = [
         (Act::Status(500, Vec::new()), 3, |cause| *cause == FetchCause::Status { status: 500 }),
         (Act::Status(404, Vec::new()), 1, |cause| *cause == FetchCause::Status { status: 404 }),
         (Act::Status(204, Vec::new()), 1, |cause| *cause == FetchCause::Status { status: 204 }),
@@ -188,8 +199,8 @@ async fn makers_that_fail_are_given_up_on_in_time() {
         assert_eq!(format!("http://{}", error.host), maker.base);
         // The chain was asked for too, once.
         assert!(maker.asked() <= attempts + 1, "{act:?}");
-        // Three times the longest wait for a head or a body, and the pauses.
-        assert!(took < Duration::from_millis(3 * 700 + 500), "{act:?}: {took:?}");
+        // Three times the longest wait for a head or a body, the pauses, and what a busy machine adds.
+        assert!(took < Duration::from_millis(3 * 800 + 2000), "{act:?}: {took:?}");
     }
 }
 
@@ -210,7 +221,7 @@ async fn what_could_be_collected_is_handed_out_all_the_same() {
 async fn a_maker_that_fails_for_a_while_is_asked_again() {
     let form = Form::SnpVlek;
     let (maker, evidence) = published(&Provider::new(form), form).await;
-    let collector = Collector::new(config(&maker.base)).unwrap();
+    let collector = hasty(&maker.base);
     for first in [
         vec![Act::Status(500, Vec::new()), Act::Silence],
         vec![Act::HalfThenClose, Act::HalfThenSilence, Act::Status(502, Vec::new())],
@@ -239,19 +250,19 @@ async fn everything_together_has_an_end() {
         maker.first(vec![act; 200]);
         let start = Instant::now();
         let error = fetch_error(collect(&collector, form, &evidence, AT).await);
-        assert!(start.elapsed() < whole + Duration::from_millis(600), "{error:?}");
+        assert!(start.elapsed() < whole + Duration::from_secs(3), "{error:?}");
         assert!(
             matches!(error.cause, FetchCause::Deadline | FetchCause::Status { status: 500 }),
             "{error:?}"
         );
-        assert!(error.attempts < 40, "{error:?}");
+        assert!(error.attempts < 10, "{error:?}");
     }
     // TLS with somebody who does not speak it: the handshake has no end of its own.
     let tls = maker.base.replace("http://", "https://");
     let start = Instant::now();
-    let error = fetch_error(collect(&Collector::new(config(&tls)).unwrap(), form, &evidence, AT).await);
+    let error = fetch_error(collect(&hasty(&tls), form, &evidence, AT).await);
     assert!(matches!(error.cause, FetchCause::NoAnswer { .. } | FetchCause::Connect { .. }), "{error:?}");
-    assert!(error.attempts == 3 && start.elapsed() < Duration::from_secs(2), "{error:?}");
+    assert!(error.attempts == 3 && start.elapsed() < Duration::from_secs(5), "{error:?}");
     // Nobody there at all.
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", gone.local_addr().unwrap());

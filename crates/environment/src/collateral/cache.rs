@@ -185,9 +185,7 @@ fn read(path: &Path) -> Option<Item> {
     if format!("{}\n", Digest::of(&[snapshot])).as_bytes() != head {
         return None;
     }
-    let snapshot = Snapshot::parse(snapshot).ok()?;
-    let item = snapshot.items().next().cloned();
-    item
+    Snapshot::parse(snapshot).ok()?.items().next().cloned()
 }
 
 #[cfg(test)]

@@ -122,9 +122,9 @@ impl Maker {
         let bundle: Value = serde_json::from_slice(bundle).unwrap();
         let text = |name: &str| bundle[name].as_str().unwrap().to_owned();
         let list = |name: &str| from_hex(&text(name)).unwrap();
-        let chain = |name: &str, member: &str| {
+        let chain = |name: &'static str, member: &str| {
             let encoded = text(member).replace('\n', "%0A").replace(' ', "%20").replace('+', "%2B");
-            vec![(Box::leak(name.to_owned().into_boxed_str()) as &'static str, encoded)]
+            vec![(name, encoded)]
         };
         let signed = |name: &str, member: &str| {
             let (text, signature) = (text(member), text(&format!("{member}_signature")));

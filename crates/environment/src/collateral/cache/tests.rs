@@ -35,7 +35,7 @@ fn what_is_kept_is_found_until_it_is_old_or_expires() {
     assert_eq!(cache.load(item.need()), None);
     cache.store(&item).unwrap();
     assert_eq!(cache.load(item.need()).as_ref(), Some(&item));
-    assert_eq!(cache.items(), [item.clone()]);
+    assert_eq!(cache.items(), std::slice::from_ref(&item));
     for (at, fresh) in [(AT, true), (AT + DAY, true), (AT + DAY + 1, false), (AT - 1, false)] {
         assert_eq!(cache.is_fresh(&item, at), fresh, "{at}");
     }
