@@ -3,6 +3,7 @@
 
 mod maker;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hallmark_attestation::collateral::{ContentError, Need, Snapshot, Wanted};
@@ -393,21 +394,42 @@ async fn what_is_about_to_expire_is_renewed_ahead() {
     assert_eq!((refreshed.dropped.len(), refreshed.renewed.len(), maker.asked()), (4, 0, 0), "{refreshed:?}");
 }
 
+/// Who can answer for a maker can still not go back behind what was known: an older list may lack a revocation.
+#[tokio::test]
+async fn what_is_older_than_what_is_kept_does_not_replace_it() {
+    let form = Form::TdxV4;
+    let (maker, evidence) = published(&Provider::new(form), form).await;
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Some(Cache::new(folder.path()));
+    let collector = Collector::new(Config { cache, ..config(&maker.base) }).unwrap();
+    let first = collect(&collector, form, &evidence, AT).await.unwrap();
+    let before = Request { at: AT - 3600, ..Request::default() };
+    maker.publish(form, &Provider::new(form).produce(&before).unwrap());
+    let later = collect(&collector, form, &evidence, AT + 2 * DAY).await.unwrap();
+    assert_eq!(later.snapshot, first.snapshot);
+    for (need, origin) in later.origins {
+        let Origin::Kept(error) = origin else { panic!("{need}: {origin:?}") };
+        assert_eq!(error.cause, FetchCause::Older { kept: AT - DAY, got: AT - DAY - 3600 }, "{need}");
+    }
+    assert_eq!(collector.refresh(AT + 2 * DAY, 0).await.failed.len(), 4);
+    assert_eq!(collect(&collector, form, &evidence, AT).await.unwrap().snapshot, first.snapshot);
+}
+
 /// Two collections at once, of one folder, each get all of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn collectors_share_a_cache() {
     let form = Form::SnpV3;
     let (maker, evidence) = published(&Provider::new(form), form).await;
     let folder = tempfile::tempdir().unwrap();
-    let collectors: Vec<_> = (0..6)
-        .map(|_| {
-            let cache = Some(Cache::new(folder.path()));
-            Collector::new(Config { cache, ..config(&maker.base) }).unwrap()
-        })
-        .collect();
-    let runs = collectors.iter().map(|collector| collect(collector, form, &evidence, AT));
-    for collected in futures_util::future::join_all(runs).await {
-        let file = collected.unwrap().snapshot.to_json();
+    let evidence = Arc::new(evidence);
+    let runs = (0..6).map(|_| {
+        let cache = Some(Cache::new(folder.path()));
+        let collector = Collector::new(Config { cache, ..config(&maker.base) }).unwrap();
+        let evidence = evidence.clone();
+        tokio::spawn(async move { collect(&collector, form, &evidence, AT).await })
+    });
+    for run in runs.collect::<Vec<_>>() {
+        let file = run.await.unwrap().unwrap().snapshot.to_json();
         assert!(judge(form, &evidence, Some(&file)).is_accepted());
     }
 }

@@ -138,6 +138,11 @@ impl Item {
         self.fetched
     }
 
+    /// The first second that it says it holds in, since 1970.
+    pub fn issued(&self) -> u64 {
+        self.issued
+    }
+
     /// The last second that it says it holds in, since 1970.
     pub fn expires(&self) -> u64 {
         self.expires

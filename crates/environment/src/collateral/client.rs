@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hallmark_attestation::collateral::ContentError;
+use hallmark_receipt::time::when;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
@@ -141,6 +142,14 @@ pub enum FetchCause {
     /// What came is not what was asked for.
     #[error("the answer is of no use: {0}")]
     Content(#[from] ContentError),
+    /// Something older than what is kept, which may be there to hide what came since.
+    #[error("it gives what was issued at {}, older than what is kept, of {}", when(*got), when(*kept))]
+    Older {
+        /// When what is kept was issued, in seconds since 1970.
+        kept: u64,
+        /// When what came was.
+        got: u64,
+    },
     /// The time for everything is over.
     #[error("the time for everything is over")]
     Deadline,
@@ -178,6 +187,7 @@ impl FetchError {
                 "the maker does not know this platform, or the source's URL is wrong"
             }
             FetchCause::Status { status } if *status >= 500 => "try again later",
+            FetchCause::Older { .. } => "wait, or name another source: this one is behind",
             FetchCause::Content(ContentError::Expired { .. } | ContentError::NotYet { .. }) => {
                 "check the clock; if it is right, the source serves old things: name another"
             }

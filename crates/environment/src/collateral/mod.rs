@@ -168,9 +168,14 @@ impl Collector {
             refreshed.dropped.push(need);
         }
         let is_due = |item: &Item| item.expires() <= at.saturating_add(margin) || !cache.is_fresh(item, at);
-        let due = living.into_iter().filter(is_due).map(|item| item.need().clone());
+        let due = living.into_iter().filter(is_due);
         let deadline = self.client.deadline();
-        let mut fetched = stream::iter(due).map(|need| self.fetch(need, at, deadline)).buffered(AT_ONCE);
+        let renew = |item: Item| async move {
+            let need = item.need().clone();
+            let kept = Some(item).filter(|item| item.current(at).is_ok());
+            self.fetch(need, kept.as_ref(), at, deadline).await
+        };
+        let mut fetched = stream::iter(due).map(renew).buffered(AT_ONCE);
         while let Some(fetched) = fetched.next().await {
             match fetched {
                 Ok(item) => {
@@ -201,7 +206,7 @@ impl Collector {
             }
             None => None,
         };
-        match (self.fetch(need, at, deadline).await, cached) {
+        match (self.fetch(need, cached.as_ref(), at, deadline).await, cached) {
             (Ok(item), _) => {
                 let unkept = self.keep(&item).await;
                 Ok((item, Origin::Source, unkept))
@@ -211,8 +216,14 @@ impl Collector {
         }
     }
 
-    /// The item for `need` from its source.
-    async fn fetch(&self, need: Need, at: u64, deadline: Instant) -> Result<Item, Box<FetchError>> {
+    /// The item for `need` from its source, if it is not older than the one that is `kept` and holds.
+    async fn fetch(
+        &self,
+        need: Need,
+        kept: Option<&Item>,
+        at: u64,
+        deadline: Instant,
+    ) -> Result<Item, Box<FetchError>> {
         let what = need.to_string();
         let failed = |url: &http::Uri, cause, attempts| {
             let host = url.authority().map(ToString::to_string).unwrap_or_default();
@@ -226,6 +237,12 @@ impl Collector {
             .map_err(|(cause, url)| failed(&url.parse().unwrap_or_default(), cause, 0))?;
         let (answer, attempts) = self.client.fetch(&call, deadline).await;
         let item = answer.and_then(|answer| source::item(&need, answer, at));
+        let item = item.and_then(|item| match kept {
+            Some(kept) if kept.issued() > item.issued() => {
+                Err(FetchCause::Older { kept: kept.issued(), got: item.issued() })
+            }
+            _ => Ok(item),
+        });
         item.map_err(|cause| failed(&call.url, cause, attempts))
     }
 
