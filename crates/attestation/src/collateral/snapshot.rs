@@ -112,17 +112,22 @@ impl Snapshot {
     /// evidence leaves something open ([`Wanted`]), it is read the way that most is there for.
     pub fn for_evidence(&self, kind: Kind, input: &Input<'_>) -> Result<Selection<'_>, NeedError> {
         let products = [None, Some(Product::Milan), Some(Product::Genoa)];
-        let readings = products
-            .into_iter()
-            .flat_map(|product| Update::ALL.map(|update| needs(kind, input, &Wanted { update, product })));
-        let mut best = Err(NeedError::NoProduct);
-        for reading in readings {
-            let selection = reading.map(|needs| self.select(needs));
-            let counts = |selection: &Selection<'_>| selection.missing.len();
-            match (&best, &selection) {
-                (Ok(best), Ok(other)) if counts(best) <= counts(other) => {}
-                (Ok(_), Err(_)) => {}
-                _ => best = selection,
+        let wanted =
+            products.into_iter().flat_map(|product| Update::ALL.map(|update| Wanted { update, product }));
+        let mut best: Result<Selection<'_>, NeedError> = Err(NeedError::NoProduct);
+        for wanted in wanted {
+            let selection = needs(kind, input, &wanted).map(|needs| self.select(needs));
+            let is_better = match (&best, &selection) {
+                (Ok(best), Ok(other)) => other.missing.len() < best.missing.len(),
+                (Ok(_), Err(_)) => false,
+                (Err(_), _) => true,
+            };
+            if is_better {
+                best = selection;
+            }
+            // Nobody has reference manifests.
+            if best.as_ref().is_ok_and(|best| best.missing.iter().all(|need| matches!(need, Need::Rim(_)))) {
+                break;
             }
         }
         best

@@ -16,15 +16,16 @@ const SUFFIX: &str = "collateral";
 const TEMPORARY: &str = ".hallmark-";
 /// What is unfinished for so long was left by somebody who is gone.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// The most files that are looked at.
-const MAX_FILES: usize = 16_384;
+/// The most items, and the most files that are looked at.
+const MAX_ITEMS: usize = 4096;
+const MAX_FILES: usize = 4 * MAX_ITEMS;
 
 /// Where items are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
     /// The folder; it is made when it is needed.
     pub folder: PathBuf,
-    /// The most bytes of all items: beyond them the oldest go.
+    /// The most bytes of all items: beyond them, and beyond 4,096 items, the oldest go.
     pub max_bytes: u64,
     /// How long an item is used before the maker is asked again, if it does not expire before. Certificates of AMD's do not age: under
     /// one name there is never another.
@@ -89,15 +90,17 @@ impl Cache {
         files
     }
 
-    /// Removes the oldest items while there are too many bytes, and what kills have left.
+    /// Removes the oldest items while there are too many, or too many bytes, and what kills have left.
     fn sweep(&self) {
         let files = self.files();
         let size = |entry: &DirEntry| entry.metadata().map_or(0, |meta| meta.len());
         let mut bytes: u64 = files.iter().map(|(_, entry)| size(entry)).fold(0, u64::saturating_add);
+        let mut count = files.len();
         for (_, entry) in files {
-            if bytes <= self.max_bytes {
+            if bytes <= self.max_bytes && count <= MAX_ITEMS {
                 break;
             }
+            count = count.saturating_sub(1);
             bytes = bytes.saturating_sub(size(&entry));
             let _ = fs::remove_file(entry.path());
         }

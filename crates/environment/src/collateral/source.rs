@@ -43,7 +43,7 @@ impl Default for Intel {
 }
 
 impl Intel {
-    /// A PCCS, which has the root's list too.
+    /// A PCCS, which has the root's list too. Over `https:` its certificate must be one that the system trusts.
     pub fn pccs(base: impl Into<String>) -> Self {
         let base = base.into();
         Self { root_crl: format!("{}/sgx/certification/v4/rootcacrl", bare(&base)), base }
