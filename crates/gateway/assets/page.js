@@ -345,18 +345,22 @@ function showVerdict(box, verdict) {
   const sections = new Map();
   for (const check of verdict.checks) {
     if (!sections.has(check.question)) sections.set(check.question, []);
-    sections.get(check.question).push(checkRow(check));
+    sections.get(check.question).push(checkRow(check, verdict.simulated));
+    if (check.id === "hardware") {
+      for (const row of verdict.hardware?.checks ?? []) sections.get(check.question).push(checkRow(row, verdict.simulated, "· "));
+    }
   }
   for (const [question, rows] of sections) box.append(make("h3", { text: question }), make("table", { name: "rows" }, rows));
   verdict.summary.forEach((line, index) => box.append(make("p", { name: index ? "hint" : "verdict", text: line })));
 }
 
-function checkRow(check) {
+// Evidence without hardware behind it says so in every row.
+function checkRow(check, isSimulated, depth = "") {
   const [word, name] = { passed: ["ok", "passed"], failed: ["failed", "failed"] }[check.outcome] ?? ["not checked", "not-checked"];
   const more = check.outcome === "failed" && check.expected && check.got && !check.reason.includes(check.got);
   const detail = check.reason ? check.reason + (more ? `: expected ${check.expected}, got ${check.got}` : "") : check.got ?? "";
   return make("tr", {}, [
-    make("th", { scope: "row", text: check.title }),
+    make("th", { scope: "row", text: (isSimulated ? "SIMULATED " : "") + depth + check.title }),
     make("td", {}, [make("span", { name, text: word }), (check.outcome === "passed" ? " " : ": ") + detail]),
   ]);
 }

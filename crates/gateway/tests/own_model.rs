@@ -8,10 +8,14 @@ use std::sync::Arc;
 use common::{builder, get, node, post, serve};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
+use hallmark_attestation::simulated::{Form, Provider};
+use hallmark_attestation::{Binding, anchors};
+use hallmark_environment::Attester;
 use hallmark_gateway::backend::{Answer, Backend, BackendError, ModelCard, Origin, Replay};
 use hallmark_gateway::chat::{ChatRequest, Delta, Finish, Token, Usage};
 use hallmark_receipt::json::{Object, object};
-use hallmark_receipt::{Bundle, Model, Receipt, Tensor, model_id};
+use hallmark_receipt::{Bundle, Model, Purpose, Receipt, Signer as _, Tensor, model_id};
+use hallmark_verdict::CheckId;
 use serde_json::{Value, json};
 
 /// Spells the last message, a letter a token.
@@ -88,5 +92,31 @@ async fn a_models_own_tensors_join_the_claim() {
     assert_eq!((got.status, &got.json()["error"]["param"]), (400, &Value::from("x-hallmark-nonce")));
     let got = post(format!("{}/v1/embeddings", server.url), &json!({"model": "speller", "input": "a"})).await;
     assert_eq!(got.status, 400);
+    server.stop().await;
+}
+
+/// A node whose receipt key lives in an environment puts that into every receipt.
+#[tokio::test]
+async fn receipts_carry_the_environment() {
+    let (_, key) = common::certified();
+    let now = hallmark_gateway::Host::now(&hallmark_gateway::System);
+    let binding = Binding::default().with_key(Purpose::Receipt, &key.public_key()).unwrap();
+    let attester = Attester::new(Box::new(Provider::new(Form::SnpV3)), binding, 3600, now / 1000).unwrap();
+    let builder = builder().environment(Arc::new(attester)).backend(Arc::new(Speller));
+    let server = serve(builder.build().unwrap()).await;
+    let body = json!({"model": "speller", "messages": [{"role": "user", "content": "a"}]});
+    let got = post(format!("{}/v1/chat/completions", server.url), &body).await;
+    let bundle = get(format!("{}/v1/receipts/{}", server.url, got.header("x-hallmark-receipt")), &[]).await;
+    let mut context = hallmark_verdict::Context::at(hallmark_gateway::Host::now(&hallmark_gateway::System));
+    context.trust.named.push(node());
+    let policy = hallmark_verdict::Policy::default_policy();
+    // Whoever did not ask for development evidence gets none, whatever else holds.
+    assert_eq!(hallmark_verdict::judge(&bundle.body, &policy, &context, None).exit_code(), 1);
+    context.hardware.accept_simulated = anchors::development();
+    let verdict = hallmark_verdict::judge(&bundle.body, &policy, &context, None);
+    assert!(verdict.is_accepted() && verdict.is_simulated());
+    for row in [CheckId::Hardware, CheckId::AttestedKey, CheckId::HardwareNow] {
+        assert!(verdict.check(row).unwrap().has_passed(), "{row}");
+    }
     server.stop().await;
 }

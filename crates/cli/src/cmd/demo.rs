@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use super::verify::paint;
 use super::{App, infer};
 use crate::args::Demo;
+#[cfg(feature = "simulated")]
+use crate::args::EvidenceArg;
 use crate::console::{self, BOLD, DIM, GREEN, RED, styled};
 use crate::disk::{Access, Disk};
 use crate::fault::Exit;
@@ -51,7 +53,10 @@ pub fn run(app: &App, args: &Demo) -> Result<Exit> {
     story.title("3. A forger tries");
     attack(&node, &mut story, &answers, &args.dir)?;
 
-    story.title("4. Now you");
+    #[cfg(feature = "simulated")]
+    environment(&node, &mut story, &answers, &args.dir)?;
+
+    story.title(if cfg!(feature = "simulated") { "5. Now you" } else { "4. Now you" });
     let dir = args.dir.display();
     for line in [
         format!("hallmark verify {dir}/{}.receipt.json", SHIPPED[0].name),
@@ -120,7 +125,7 @@ fn answer(node: &App, story: &mut Story, shipped: &'static Shipped, dir: &Path) 
     let start = Instant::now();
     let outputs = infer::compute(node, &copy, &inputs)?;
     let run_time = start.elapsed();
-    let (bundle, _) = infer::receipt(node, &copy, inputs.clone(), outputs.clone(), &[])?;
+    let (bundle, _) = infer::receipt(node, &copy, inputs.clone(), outputs.clone(), &infer::Asked::default())?;
     let path = dir.join(format!("{}.receipt.json", shipped.name));
     Disk::default().write(&path, bundle.to_json().as_bytes(), Access::Private)?;
     story.say("");
@@ -164,7 +169,7 @@ fn picture(tensor: &Tensor) -> Vec<String> {
 
 fn accept(story: &mut Story, answer: &Answer, whole: bool) -> Result<()> {
     let start = Instant::now();
-    let checked = Checked::from(&verify(&answer.path, &answer.copy, true)?);
+    let checked = Checked::from(&verify(&answer.path, &answer.copy, &["--json"])?);
     let name = answer.shipped.name;
     story.say("");
     if whole {
@@ -172,7 +177,7 @@ fn accept(story: &mut Story, answer: &Answer, whole: bool) -> Result<()> {
             DIM,
             &format!("  $ hallmark verify {} --model {MODEL_FILE}", answer.path.display()),
         ));
-        let rows = verify(&answer.path, &answer.copy, false)?.stdout;
+        let rows = verify(&answer.path, &answer.copy, &[])?.stdout;
         String::from_utf8_lossy(&rows).lines().for_each(|line| story.say(&format!("  {}", paint(line))));
     } else {
         let time = format!("{:.0} ms", start.elapsed().as_secs_f64() * 1e3);
@@ -191,7 +196,7 @@ fn attack(node: &App, story: &mut Story, answers: &[Answer], dir: &Path) -> Resu
         let path = dir.join(format!("forged-{}.receipt.json", attack.name));
         let bytes = (attack.forge)(&material).with_context(|| format!("forgery `{}`", attack.name))?;
         Disk::default().write(&path, &bytes, Access::Private)?;
-        let checked = Checked::from(&verify(&path, &victim.copy, true)?);
+        let checked = Checked::from(&verify(&path, &victim.copy, &["--json"])?);
         let reason = checked.failed(attack.caught_by);
         story.say("");
         story.say(&format!("  {}: {}", styled(BOLD, attack.name), attack.story));
@@ -207,6 +212,48 @@ fn attack(node: &App, story: &mut Story, answers: &[Answer], dir: &Path) -> Resu
     Ok(())
 }
 
+/// A node whose key lives in an environment, which development evidence stands in for.
+#[cfg(feature = "simulated")]
+fn environment(node: &App, story: &mut Story, answers: &[Answer], dir: &Path) -> Result<()> {
+    const ACCEPT: &str = "--dangerously-accept-simulated";
+    let Some(answer) = answers.first() else { return Ok(()) };
+    story.title("4. In which environment? Hardware can vouch for the key that signs");
+    story.say(
+        "This machine may have no such hardware, so development evidence stands in: an Intel TDX quote in",
+    );
+    story.say("every byte but its root, whose key everybody has. What is signed says SIMULATED.");
+    let asked =
+        infer::Asked { evidence: &[EvidenceArg::Replay, EvidenceArg::Tee], environment: Some("tdx-v4") };
+    let (bundle, _) =
+        infer::receipt(node, &answer.copy, answer.inputs.clone(), answer.outputs.clone(), &asked)?;
+    let path = dir.join("simulated.receipt.json");
+    Disk::default().write(&path, bundle.to_json().as_bytes(), Access::Private)?;
+    let checked = Checked::from(&verify(&path, &answer.copy, &["--json"])?);
+    let reason = checked.failed("hardware").unwrap_or_default();
+    story.say("");
+    story.say(&styled(DIM, &format!("  $ hallmark verify {}", path.display())));
+    story.say(&format!("    {} by `hardware`: {reason}", styled(RED, checked.decision())));
+    let as_told = checked.exit == Some(1) && reason.contains("SIMULATED");
+    story.record("simulated hardware", &checked, as_told, "to be refused");
+    let checked = Checked::from(&verify(&path, &answer.copy, &["--json", ACCEPT])?);
+    let rows = verify(&path, &answer.copy, &[ACCEPT])?.stdout;
+    story.say("");
+    story.say(&styled(DIM, &format!("  $ hallmark verify {} {ACCEPT}", path.display())));
+    let rows = String::from_utf8_lossy(&rows);
+    let shown = rows.lines().skip_while(|line| !line.ends_with("environment?"));
+    let shown = shown.take_while(|line| !line.ends_with("right way?"));
+    shown.for_each(|line| story.say(&format!("  {}", paint(line))));
+    let marked = rows.lines().all(|line| line.starts_with("SIMULATED"));
+    let as_told = checked.exit == Some(0) && marked;
+    story.record(
+        "simulated hardware, asked for",
+        &checked,
+        as_told,
+        "to be accepted, and marked in every line",
+    );
+    Ok(())
+}
+
 /// What a verifying process said.
 struct Checked {
     exit: Option<i32>,
@@ -214,7 +261,7 @@ struct Checked {
 }
 
 /// Runs `hallmark verify` in a process of its own, with a home that holds nothing but the model's file.
-fn verify(bundle: &Path, copy: &Copy, json: bool) -> Result<Output> {
+fn verify(bundle: &Path, copy: &Copy, flags: &[&str]) -> Result<Output> {
     let home = tempfile::tempdir().context("no folder for the verifier")?;
     let file = home.path().join(MODEL_FILE);
     let onnx = copy.files.get(MODEL_FILE).map(Vec::as_slice).unwrap_or_default();
@@ -226,9 +273,7 @@ fn verify(bundle: &Path, copy: &Copy, json: bool) -> Result<Output> {
     }
     command.env("HALLMARK_CONFIG", home.path().join("none.toml")).env("NO_COLOR", "1");
     command.arg("verify").arg(bundle).arg("--model").arg(&file).arg("--home").arg(home.path());
-    if json {
-        command.arg("--json");
-    }
+    command.args(flags);
     command.output().context("the verifying process did not start")
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use hallmark_gateway::providers::{Client, Patience, Providers, Secret};
 use hallmark_gateway::tensors::json as tensor_json;
 use hallmark_gateway::{ApiKey, Builder, Folder, Gateway, GraphModel, Judge, Keep, Limits, keyfile};
+use hallmark_receipt::Signer as _;
 use serde_json::{Map, Value, json};
 
 use super::App;
@@ -21,7 +22,7 @@ use crate::fault::{Exit, Note};
 use crate::language::Text;
 use crate::model::{self, Kind};
 use crate::shipped::{LANGUAGES, SHIPPED, Shipped};
-use crate::{keys, language, time};
+use crate::{environment, keys, language, time};
 
 /// The most bytes of a table of providers.
 const MAX_TABLE: u64 = 1 << 20;
@@ -40,16 +41,22 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
         .hint("make one: hallmark up --keys keys.toml --new-key NAME; then start with --keys keys.toml")
         .error());
     }
+    let producer = args.environment.as_deref().map(|name| environment::producer(Some(name))).transpose()?;
     let (key, _) = keys::ready(&app.home, &time::now).context("receipts cannot be signed")?;
+    let public = key.secret.public_key();
     let store = Folder::open(app.home.root().join("gateway"), Keep::default());
     let judge = Judge {
         policy: verify::policy(&app.config.policy.value)?,
-        context: verify::context(app, &[], None)?,
+        context: verify::context(app, &[], None, &args.hardware)?,
     };
     let builder = Gateway::builder(NETWORK, key.certificate, Arc::new(key.secret))
         .store(Arc::new(store.context("receipts cannot be kept")?))
         .judge(judge)
         .hosts(args.host.clone());
+    let builder = match producer {
+        Some(producer) => builder.environment(Arc::new(environment::attester(producer, &public)?)),
+        None => builder,
+    };
     let has_keys = !clients.is_empty();
     let (builder, names) = models(app, args, builder.keys(clients))?;
     let gateway = providers(args, builder)?.build()?;

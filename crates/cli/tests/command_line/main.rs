@@ -8,6 +8,7 @@ mod chat;
 mod clients;
 mod demo;
 mod docs;
+mod environment;
 mod gguf;
 mod onnx;
 mod receipts;

@@ -5,19 +5,15 @@ use hallmark_receipt::check::{Catalog as _, Outcome};
 use hallmark_receipt::json::{Object, Value, object};
 use hallmark_receipt::wire::to_hex;
 
-use super::{check_value, push_table, safe};
+use super::{check_value, marked, push_table, safe};
 use crate::time;
 
 /// The report as a table: one row a check, then the closing sentences.
 pub fn text(report: &Report) -> String {
     let mut out = headline(report);
     out.push('\n');
-    push_table(&mut out, &report.checks, closing(report));
-    if report.simulated {
-        // Whoever quotes a single line must quote this too.
-        out = out.lines().map(|line| format!("SIMULATED {line}\n")).collect();
-    }
-    out
+    push_table(&mut out, &report.checks, |_| Vec::new(), closing(report));
+    out.lines().map(|line| marked(report.simulated, format!("{line}\n"))).collect()
 }
 
 fn headline(report: &Report) -> String {
@@ -66,7 +62,7 @@ fn meaning(kind: Kind) -> &'static str {
     }
 }
 
-fn not_shown(report: &Report) -> Vec<&'static str> {
+pub(super) fn not_shown(report: &Report) -> Vec<&'static str> {
     let unmade = report.checks.iter().filter(|check| matches!(check.outcome, Outcome::NotChecked(_)));
     unmade.map(|check| check.id.not_shown()).collect()
 }
@@ -88,7 +84,7 @@ pub fn to_object(report: &Report) -> Object {
         ("not_shown", list(not_shown(report).into_iter().map(str::to_owned).collect())),
         ("policy", report.policy.as_str().into()),
         ("simulated", Value::Bool(report.simulated)),
-        ("summary", list(closing(report))),
+        ("summary", list(closing(report).into_iter().map(|line| marked(report.simulated, line)).collect())),
     ]);
     match &report.decision {
         Decision::Accepted(attested) => {
