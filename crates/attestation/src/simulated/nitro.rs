@@ -22,13 +22,18 @@ pub(super) fn produce(draft: &Draft<'_>) -> Result<Evidence, ProduceError> {
         draft,
         Curve::P384,
         &[
-            listed("instance", Rung::leaf("nitro enclave", "i-simulated-enc0.us-east-1.aws")),
+            listed(draft, "instance", Rung::leaf("nitro enclave", "i-simulated-enc0.us-east-1.aws")),
             listed(
+                draft,
                 "zone",
                 Rung::authority("nitro instance", "i-simulated.us-east-1.aws.nitro-enclaves", Some(0)),
             ),
-            listed("region", Rung::authority("nitro zone", "zonal.us-east-1.aws.nitro-enclaves", Some(1))),
-            listed("root", Rung::authority("nitro region", "us-east-1.aws.nitro-enclaves", Some(2))),
+            listed(
+                draft,
+                "region",
+                Rung::authority("nitro zone", "zonal.us-east-1.aws.nitro-enclaves", Some(1)),
+            ),
+            listed(draft, "root", Rung::authority("nitro region", "us-east-1.aws.nitro-enclaves", Some(2))),
             root(),
         ],
     )?;
@@ -61,8 +66,11 @@ pub(super) fn produce(draft: &Draft<'_>) -> Result<Evidence, ProduceError> {
     Ok(Evidence { evidence: message, collateral: hierarchy.lists(0), ..Evidence::default() })
 }
 
-/// With the place of its issuer's list: a host that nobody can have (RFC 2606).
-fn listed(issuer: &str, mut rung: Rung) -> Rung {
+/// With the place of its issuer's list, if that is wanted.
+fn listed(draft: &Draft<'_>, issuer: &str, mut rung: Rung) -> Rung {
+    if !draft.distribution_points {
+        return rung;
+    }
     let url = format!("http://crl.simulated.invalid/nitro/{issuer}.crl");
     let names = explicit(0, &explicit(0, &item(0x86, url.as_bytes())));
     rung.extensions.push(extension("2.5.29.31", false, &sequence(&[sequence(&[names])])));
