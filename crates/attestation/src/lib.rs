@@ -20,6 +20,7 @@ pub mod anchors;
 pub mod binding;
 pub mod cbor;
 pub mod check;
+pub mod collateral;
 pub mod crypto;
 pub mod dcap;
 pub mod encoding;

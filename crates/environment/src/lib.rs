@@ -3,5 +3,6 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod attester;
+pub mod collateral;
 
 pub use attester::Attester;

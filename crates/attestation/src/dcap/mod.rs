@@ -256,6 +256,12 @@ pub fn show(kind: Kind, file: &[u8]) -> Result<Object, Reason> {
     Ok(fields)
 }
 
+/// The platform's chain, DER, leaf first: the quote's own, else the one that was given.
+pub(crate) fn platform_certificates(kind: Kind, input: &Input<'_>) -> Result<Option<Vec<Vec<u8>>>, Reason> {
+    let bytes = encoding::decode(input.evidence)?;
+    platform_chain(&parse(kind, &bytes)?, &Collateral::read(input)?).transpose()
+}
+
 /// Step 1: a quote of this kind.
 fn parse(kind: Kind, bytes: &[u8]) -> Result<Quote<'_>, QuoteError> {
     let quote = Quote::parse(bytes)?;

@@ -155,7 +155,7 @@ impl Signed {
     }
 
     /// What the text says.
-    pub(super) fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, TcbError> {
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, TcbError> {
         serde_json::from_str(&self.text).map_err(|error| TcbError::Json { message: error.to_string() })
     }
 }

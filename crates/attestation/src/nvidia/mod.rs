@@ -40,7 +40,7 @@ const RULES: Rules =
     Rules { longest: 8, schemes: &[Scheme::EcdsaP384], known: &[dice::TCB_INFO, dice::TCB_INFO_ALIAS] };
 
 /// The certificates that somebody can revoke start here: the leaf is made by the device itself.
-const FIRST_REVOCABLE: usize = 1;
+pub(crate) const FIRST_REVOCABLE: usize = 1;
 
 const ALWAYS: &[CheckId] = &[
     CheckId::Format,

@@ -63,6 +63,9 @@ pub const MARK_FIELD: u16 = 0x5349;
 
 const DRIVER_VERSION: usize = 3;
 const VBIOS_VERSION: usize = 6;
+const CHIP_SKU: usize = 15;
+const PROJECT: usize = 17;
+const PROJECT_SKU: usize = 18;
 const FWID: usize = 20;
 
 /// The fields that NVIDIA's verifiers know: number, name, form.
@@ -81,10 +84,10 @@ const FIELDS: &[(usize, &str, Form)] = &[
     (12, "measurement_counts", Form::Counts),
     (13, "cpr_info", Form::Bytes),
     (14, "board_id", Form::Bytes),
-    (15, "chip_sku", Form::Text),
+    (CHIP_SKU, "chip_sku", Form::Text),
     (16, "chip_sku_mod", Form::Text),
-    (17, "project", Form::Text),
-    (18, "project_sku", Form::Text),
+    (PROJECT, "project", Form::Text),
+    (PROJECT_SKU, "project_sku", Form::Text),
     (19, "project_sku_mod", Form::Text),
     (FWID, "fwid", Form::Bytes),
     (21, "protected_pcie_status", Form::Bytes),
@@ -159,6 +162,23 @@ impl<'a> Opaque<'a> {
             }
             other => text(other).map(|text| text.to_ascii_lowercase()),
         }
+    }
+
+    /// The names under which NVIDIA's service has the reference manifests (RIM) of driver and firmware; `chip` is the first word of
+    /// the leaf's name. Switches have no driver, and do not say what board they are on: LS10's is the only one published.
+    pub fn manifests(&self, chip: &str) -> Vec<String> {
+        let board = |number| self.field(number).and_then(text);
+        let board = match self.driver_version() {
+            None => Some("SWITCH_BIOS_5612_0002_890".to_owned()),
+            Some(_) => board(PROJECT).zip(board(PROJECT_SKU)).zip(board(CHIP_SKU)).map(
+                |((project, project_sku), chip_sku)| format!("GPU_VBIOS_{project}_{project_sku}_{chip_sku}"),
+            ),
+        };
+        let driver = self.driver_version().map(|version| format!("NV_GPU_DRIVER_{chip}_{version}"));
+        let firmware = board
+            .zip(self.vbios_version())
+            .map(|(board, version)| format!("NV_{board}_{}", version.replace('.', "").to_ascii_uppercase()));
+        driver.into_iter().chain(firmware).collect()
     }
 
     /// Every field, decoded.

@@ -41,7 +41,7 @@ pub(super) fn produce(draft: &Draft<'_>) -> Result<Evidence, ProduceError> {
     let hierarchy = Hierarchy::new(draft, Curve::P256, &[leaf, authority, root()])?;
     // The texts' signer has no flaws: those of certificates are the platform's.
     let sound = Draft { flaw: None, ..*draft };
-    let signer = Rung::leaf("intel signer", "Intel SGX TCB Signing");
+    let signer = Rung { around: (30 * DAY, 30 * DAY), ..Rung::leaf("intel signer", "Intel SGX TCB Signing") };
     let signer = Hierarchy::new(&sound, Curve::P256, &[signer, root()])?;
     let evidence = quote(draft, &hierarchy)?;
     let collateral = collateral(draft, &hierarchy, &signer);

@@ -141,12 +141,19 @@ pub struct Provider {
     form: Form,
     measurements: Measurements,
     flaw: Option<Flaw>,
+    distribution_points: bool,
 }
 
 impl Provider {
     /// With the default seed and measurements of its own, without a flaw.
     pub fn new(form: Form) -> Self {
-        Self { seed: DEFAULT_SEED, form, measurements: Measurements::new(), flaw: None }
+        Self {
+            seed: DEFAULT_SEED,
+            form,
+            measurements: Measurements::new(),
+            flaw: None,
+            distribution_points: false,
+        }
     }
 
     /// With another seed.
@@ -159,6 +166,12 @@ impl Provider {
     #[must_use]
     pub fn with_measurements(self, measurements: Measurements) -> Self {
         Self { measurements, ..self }
+    }
+
+    /// With certificates of Nitro's that name the place of their issuer's list, as AWS's do: a host that nobody can have (RFC 2606).
+    #[must_use]
+    pub fn with_distribution_points(self) -> Self {
+        Self { distribution_points: true, ..self }
     }
 
     /// With a flaw.
@@ -203,8 +216,14 @@ impl Producer for Provider {
             Some(Flaw::OtherRoot) => domain::SIMULATED.hash(&[&self.seed, b"another root"]).0,
             _ => self.seed,
         };
-        let draft =
-            Draft { seed, form: self.form, measurements: &self.measurements, flaw: self.flaw, request };
+        let draft = Draft {
+            seed,
+            form: self.form,
+            measurements: &self.measurements,
+            flaw: self.flaw,
+            distribution_points: self.distribution_points,
+            request,
+        };
         let mut evidence = match self.form {
             Form::Nitro => nitro::produce(&draft)?,
             Form::TdxV4 | Form::TdxV5 | Form::Sgx => dcap::produce(&draft)?,
@@ -228,6 +247,7 @@ struct Draft<'a> {
     form: Form,
     measurements: &'a Measurements,
     flaw: Option<Flaw>,
+    distribution_points: bool,
     request: &'a Request,
 }
 

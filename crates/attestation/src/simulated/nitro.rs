@@ -4,6 +4,7 @@ use super::pki::{self, Curve, Hierarchy, Rung};
 use super::{Draft, Flaw, MARK};
 use crate::measurement::Register;
 use crate::producer::{Evidence, ProduceError};
+use crate::x509::write::{explicit, extension, item, sequence};
 
 /// The longest user data and nonce.
 const MAX_FIELD: usize = 1024;
@@ -21,10 +22,18 @@ pub(super) fn produce(draft: &Draft<'_>) -> Result<Evidence, ProduceError> {
         draft,
         Curve::P384,
         &[
-            Rung::leaf("nitro enclave", "i-simulated-enc0.us-east-1.aws"),
-            Rung::authority("nitro instance", "i-simulated.us-east-1.aws.nitro-enclaves", Some(0)),
-            Rung::authority("nitro zone", "zonal.us-east-1.aws.nitro-enclaves", Some(1)),
-            Rung::authority("nitro region", "us-east-1.aws.nitro-enclaves", Some(2)),
+            listed(draft, "instance", Rung::leaf("nitro enclave", "i-simulated-enc0.us-east-1.aws")),
+            listed(
+                draft,
+                "zone",
+                Rung::authority("nitro instance", "i-simulated.us-east-1.aws.nitro-enclaves", Some(0)),
+            ),
+            listed(
+                draft,
+                "region",
+                Rung::authority("nitro zone", "zonal.us-east-1.aws.nitro-enclaves", Some(1)),
+            ),
+            listed(draft, "root", Rung::authority("nitro region", "us-east-1.aws.nitro-enclaves", Some(2))),
             root(),
         ],
     )?;
@@ -55,6 +64,17 @@ pub(super) fn produce(draft: &Draft<'_>) -> Result<Evidence, ProduceError> {
         message.extend([0; 32 << 10]);
     }
     Ok(Evidence { evidence: message, collateral: hierarchy.lists(0), ..Evidence::default() })
+}
+
+/// With the place of its issuer's list, if that is wanted.
+fn listed(draft: &Draft<'_>, issuer: &str, mut rung: Rung) -> Rung {
+    if !draft.distribution_points {
+        return rung;
+    }
+    let url = format!("http://crl.simulated.invalid/nitro/{issuer}.crl");
+    let names = explicit(0, &explicit(0, &item(0x86, url.as_bytes())));
+    rung.extensions.push(extension("2.5.29.31", false, &sequence(&[sequence(&[names])])));
+    rung
 }
 
 /// The signed map.

@@ -123,6 +123,45 @@ pub fn show(file: &[u8]) -> Result<Object, Reason> {
     Ok(fields)
 }
 
+/// What AMD is asked for with a report.
+pub(crate) struct Asked {
+    pub signing_key: SigningKey,
+    /// As the leaf says, else the processor; a report of version 2 does not say which that is.
+    pub product: Option<Product>,
+    /// None where the host masks it.
+    pub chip_id: Option<[u8; 64]>,
+    pub reported_tcb: Tcb,
+    /// Whether the certificate of the signing key came along.
+    pub has_leaf: bool,
+}
+
+/// Reads what AMD is to be asked for.
+pub(crate) fn asked(input: &Input<'_>) -> Result<Asked, Reason> {
+    let files = files(input)?;
+    let report = AttestationReport::parse(files.report())?;
+    let mut leaves = files.certificates.iter().filter_map(|der| Certificate::parse(der).ok());
+    let leaf = leaves.find(|leaf| endorsement::kind(leaf) == Some(report.signing_key));
+    let name = leaf.as_ref().and_then(endorsement::product_name);
+    Ok(Asked {
+        signing_key: report.signing_key,
+        product: match name {
+            Some(name) => Product::from_certificate(&name),
+            None => report.cpuid.and_then(Product::of_cpu),
+        },
+        chip_id: (!report.is_chip_id_masked()).then_some(*report.chip_id),
+        reported_tcb: report.reported_tcb,
+        has_leaf: leaf.is_some(),
+    })
+}
+
+/// Whether `leaf` is the VCEK of this chip and of these security versions.
+pub(crate) fn is_vcek(leaf: &Certificate<'_>, product: Product, chip_id: &[u8; 64], tcb: Tcb) -> bool {
+    endorsement::kind(leaf) == Some(SigningKey::Vcek)
+        && endorsement::product_name(leaf).and_then(|name| Product::from_certificate(&name)) == Some(product)
+        && endorsement::hardware_id(leaf).is_some_and(|id| is_padded(chip_id, id))
+        && endorsement::certified_tcb(leaf, product) == Some(tcb)
+}
+
 /// Decodes what came: certificates may stand in a table behind the report or in one of the files (the kernel's `auxblob`).
 fn files(input: &Input<'_>) -> Result<Files, Reason> {
     let evidence = encoding::decode(input.evidence)?;

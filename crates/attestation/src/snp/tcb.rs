@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::report::Cpuid;
 
 /// A line of processors with a root of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Product {
     /// EPYC 7003.
@@ -58,6 +58,14 @@ impl Product {
         }
     }
 
+    /// A chip's id as its certificate has it: all of the report's field, of Turin the first 8 bytes.
+    pub fn hardware_id(self, field: &[u8; 64]) -> &[u8] {
+        match self {
+            Self::Milan | Self::Genoa => field,
+            Self::Turin => field.first_chunk::<8>().map_or(&[], |id| id),
+        }
+    }
+
     /// How its security versions lie: for each byte the last arc of the certificate extension that certifies it
     /// (1.3.6.1.4.1.3704.1.3.*, AMD 57230). 4 to 7 are reserved.
     fn layout(self) -> [u8; 8] {
@@ -75,7 +83,7 @@ impl fmt::Display for Product {
 }
 
 /// A `TCB_VERSION`: the security versions of a platform's parts, as the report has them. Which byte is which, the product says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tcb(pub [u8; 8]);
 
 /// One part of a platform.

@@ -155,7 +155,12 @@ impl<'a> Certificate<'a> {
 
     /// The subject in words: its common name, else the hexadecimal digits of its DER.
     pub fn subject_text(&self) -> String {
-        common_name(self.subject).unwrap_or_else(|| hallmark_receipt::wire::to_hex(self.subject))
+        name_text(self.subject)
+    }
+
+    /// The issuer in words, likewise.
+    pub fn issuer_text(&self) -> String {
+        name_text(self.issuer)
     }
 }
 
@@ -316,6 +321,11 @@ fn extensions(list: AnyRef<'_>) -> Result<Vec<Extension<'_>>, CertificateError> 
 /// A bit string of whole bytes.
 fn whole_bytes(bits: BitStringRef<'_>) -> der::Result<&[u8]> {
     bits.as_bytes().ok_or_else(|| Tag::BitString.value_error().into())
+}
+
+/// A name in words: its common name, else the hexadecimal digits of its DER.
+pub(super) fn name_text(name: &[u8]) -> String {
+    common_name(name).unwrap_or_else(|| hallmark_receipt::wire::to_hex(name))
 }
 
 /// The last common name in a name.

@@ -5,7 +5,7 @@ use der::{Decode as _, Reader as _, SliceReader, Tag, Tagged as _};
 use hallmark_receipt::time::when;
 
 use super::certificate::{
-    Certificate, CertificateError, Signed, explicit, name, scheme, time, unknown_critical,
+    Certificate, CertificateError, Signed, explicit, name, name_text, scheme, time, unknown_critical,
 };
 use super::chain::may_sign_lists;
 use crate::crypto::{self, Form, Scheme};
@@ -136,6 +136,11 @@ impl<'a> Crl<'a> {
         Ok(())
     }
 
+    /// The issuer in words: its common name, else the hexadecimal digits of its DER.
+    pub fn issuer_text(&self) -> String {
+        name_text(self.issuer)
+    }
+
     /// When the certificate of this serial number was revoked, if it was.
     pub fn revocation(&self, serial: &[u8]) -> Option<u64> {
         let mut entries = SliceReader::new(self.revoked).ok()?;
@@ -168,4 +173,44 @@ fn refuse_critical(list: AnyRef<'_>) -> Result<(), CrlError> {
         Some(id) => Err(CrlError::UnknownCritical(id)),
         None => Ok(()),
     }
+}
+
+/// The most URLs that are taken from one certificate, and the most bytes of one.
+const MAX_URLS: usize = 8;
+const MAX_URL: usize = 400;
+const DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
+
+/// Where a certificate says that its issuer's list can be had (RFC 5280 §4.2.1.13): the URLs of its distribution points. Whoever made
+/// the certificate chose them.
+pub fn distribution_points<'a>(certificate: &Certificate<'a>) -> Result<Vec<&'a str>, CrlError> {
+    let mut urls = Vec::new();
+    let Some(value) = certificate.extension(DISTRIBUTION_POINTS) else { return Ok(urls) };
+    let list = AnyRef::from_der(value)?;
+    list.tag().assert_eq(Tag::Sequence)?;
+    let mut points = SliceReader::new(list.value())?;
+    while !points.is_finished() {
+        let point = AnyRef::decode(&mut points)?;
+        point.tag().assert_eq(Tag::Sequence)?;
+        // distributionPoint [0], fullName [0], names; what else a point may have names reasons and other issuers.
+        let mut point = SliceReader::new(point.value())?;
+        let Some(full) = inside(&mut point)? else { continue };
+        let Some(names) = inside(&mut SliceReader::new(full)?)? else { continue };
+        let mut names = SliceReader::new(names)?;
+        while !names.is_finished() {
+            let name = AnyRef::decode(&mut names)?;
+            let is_url = name.tag() == Tag::ContextSpecific { constructed: false, number: der::TagNumber(6) };
+            let url = std::str::from_utf8(name.value()).ok().filter(|url| is_url && url.len() <= MAX_URL);
+            urls.extend(url.filter(|_| urls.len() < MAX_URLS));
+        }
+    }
+    Ok(urls)
+}
+
+/// The content of the constructed context tag 0, if that stands here.
+fn inside<'a>(reader: &mut SliceReader<'a>) -> der::Result<Option<&'a [u8]>> {
+    let tag = Tag::ContextSpecific { constructed: true, number: der::TagNumber(0) };
+    if reader.is_finished() || Tag::peek(reader)? != tag {
+        return Ok(None);
+    }
+    Ok(Some(AnyRef::decode(reader)?.value()))
 }

@@ -11,6 +11,7 @@ use hallmark_receipt::{Digest, time};
 pub mod certificate;
 pub mod chain;
 pub mod crl;
+pub mod encode;
 pub mod ocsp;
 #[cfg(any(test, feature = "simulated"))]
 pub mod write;
@@ -18,7 +19,7 @@ pub mod write;
 pub use certificate::{Certificate, CertificateError, Extension};
 pub use chain::{Chain, ChainError, Rules};
 pub use crl::{Crl, CrlError};
-pub use ocsp::OcspError;
+pub use ocsp::{CertificateId, OcspError};
 
 /// A certificate for people: whom it names and when it is in force, or why it cannot be read.
 pub fn certificate_text(der: &[u8]) -> Value {

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use super::certificate::{Certificate, CertificateError, explicit, name, scheme, time, unknown_critical};
 use super::chain::{Rules, usage};
+use super::encode::{item, octet_string, sequence};
 use crate::crypto::{self, Form, PublicKey, Scheme};
 
 /// The most bytes of a response.
@@ -36,6 +37,41 @@ pub struct Response<'a> {
     pub produced_at: u64,
     answers: Vec<Answer<'a>>,
     certificates: Vec<Certificate<'a>>,
+}
+
+/// Which certificate is asked about (RFC 6960 §4.1.1), by hashes of SHA-384.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CertificateId {
+    /// Of the issuer's name, DER.
+    pub issuer_name_hash: [u8; 48],
+    /// Of the issuer's key.
+    pub issuer_key_hash: [u8; 48],
+    /// The serial number: the content of its INTEGER.
+    pub serial: Vec<u8>,
+}
+
+impl CertificateId {
+    /// Names `certificate`, which `issuer` made.
+    pub fn of(certificate: &Certificate<'_>, issuer: &Certificate<'_>) -> Self {
+        let (PublicKey::P256(key) | PublicKey::P384(key) | PublicKey::Rsa(key)) = issuer.key;
+        Self {
+            issuer_name_hash: Sha384::digest(issuer.subject).into(),
+            issuer_key_hash: Sha384::digest(key).into(),
+            serial: certificate.serial.to_vec(),
+        }
+    }
+
+    /// The request for an answer about it, DER, without a nonce: the answer may be kept for others.
+    pub fn request(&self) -> Vec<u8> {
+        let id = sequence(&[
+            sequence(&[item(0x06, SHA384.as_bytes()), item(0x05, &[])]),
+            octet_string(&self.issuer_name_hash),
+            octet_string(&self.issuer_key_hash),
+            item(0x02, &self.serial),
+        ]);
+        // OCSPRequest, tbsRequest, requestList, Request.
+        (0..4).fold(id, |inner, _| sequence(&[inner]))
+    }
 }
 
 /// What an authority says of a certificate.
@@ -182,6 +218,20 @@ impl<'a> Response<'a> {
         })?;
         reader.finish()?;
         Ok(response)
+    }
+
+    /// From when to when the answer about the certificate `id` holds, in seconds since 1970; none where there is no answer. Nothing
+    /// is verified.
+    pub fn validity(&self, id: &CertificateId) -> Result<Option<(u64, u64)>, OcspError> {
+        let is_it = |answer: &&Answer<'_>| {
+            answer.hash == SHA384
+                && answer.issuer_name_hash == id.issuer_name_hash
+                && answer.issuer_key_hash == id.issuer_key_hash
+                && answer.serial == id.serial
+        };
+        let Some(answer) = self.answers.iter().find(is_it) else { return Ok(None) };
+        let to = answer.next_update.ok_or(OcspError::NoNextUpdate)?;
+        Ok(Some((answer.this_update.max(self.produced_at), to)))
     }
 
     /// What `issuer` says of `certificate` here at `now` (seconds since 1970), if it says something. The issuer's own certificate is

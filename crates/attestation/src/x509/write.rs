@@ -1,57 +1,9 @@
 //! Certificates, revocation lists and answers about certificates as an authority of our own makes them: DER, ECDSA.
 
-use der::asn1::ObjectIdentifier;
 use p256::ecdsa::signature::Signer as _;
 use sha2::{Digest as _, Sha384};
 
-/// One item of DER: tag, length, content.
-pub fn item(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag];
-    // Nothing that is written here comes near 2^32 bytes.
-    let length = u32::try_from(content.len()).unwrap_or(u32::MAX).to_be_bytes();
-    match content.len() {
-        0..=0x7f => out.push(length[3]),
-        0x80..=0xff => out.extend_from_slice(&[0x81, length[3]]),
-        0x100..=0xffff => out.extend_from_slice(&[0x82, length[2], length[3]]),
-        0x1_0000..=0xff_ffff => out.extend_from_slice(&[0x83, length[1], length[2], length[3]]),
-        _ => out.extend_from_slice(&[0x84, length[0], length[1], length[2], length[3]]),
-    }
-    out.extend_from_slice(content);
-    out
-}
-
-/// A SEQUENCE of items.
-pub fn sequence(items: &[Vec<u8>]) -> Vec<u8> {
-    item(0x30, &items.concat())
-}
-
-/// A number that is not negative, from its big-endian bytes.
-pub fn integer(bytes: &[u8]) -> Vec<u8> {
-    let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
-    let digits = bytes.get(first..).unwrap_or_default();
-    let sign: &[u8] = if digits.first().is_none_or(|byte| byte & 0x80 != 0) { &[0] } else { &[] };
-    item(0x02, &[sign, digits].concat())
-}
-
-/// An object identifier from its dotted text, a literal.
-pub fn oid(text: &'static str) -> Vec<u8> {
-    item(0x06, ObjectIdentifier::new_unwrap(text).as_bytes())
-}
-
-/// A BIT STRING of whole bytes.
-pub fn bit_string(bytes: &[u8]) -> Vec<u8> {
-    item(0x03, &[&[0], bytes].concat())
-}
-
-/// An OCTET STRING.
-pub fn octet_string(bytes: &[u8]) -> Vec<u8> {
-    item(0x04, bytes)
-}
-
-/// A BOOLEAN.
-pub fn boolean(value: bool) -> Vec<u8> {
-    item(0x01, &[if value { 0xff } else { 0 }])
-}
+pub use super::encode::{bit_string, boolean, explicit, integer, item, octet_string, oid, sequence};
 
 /// A `GeneralizedTime` from seconds since 1970.
 pub fn generalized_time(seconds: u64) -> Vec<u8> {
@@ -76,11 +28,6 @@ pub fn time(seconds: u64) -> Vec<u8> {
 fn digits(seconds: u64) -> String {
     let text = hallmark_receipt::time::when(seconds);
     text.chars().filter(char::is_ascii_digit).take(14).collect()
-}
-
-/// The explicit context tag `number` around `content`.
-pub fn explicit(number: u8, content: &[u8]) -> Vec<u8> {
-    item(0xa0 | number, content)
 }
 
 /// A name of one common name.
