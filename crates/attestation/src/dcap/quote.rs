@@ -4,7 +4,7 @@ use hallmark_receipt::json::{Object, Value};
 use hallmark_receipt::wire::to_hex;
 
 use super::body::{EnclaveReport, TdReport, fields};
-use super::bytes::{Bytes, Short, is_zero};
+use crate::bytes::{Bytes, Short, is_zero};
 use crate::Kind;
 
 /// The most bytes of a quote, its padding included: the largest buffer that Linux asks the host to fill.

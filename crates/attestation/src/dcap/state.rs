@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::body::{
     EnclaveReport, FLAG_INIT, RESERVED_TD_ATTRIBUTES, TdAttribute, TdReport, XFAM_DEFINED, XFAM_REQUIRED,
 };
-use super::bytes::is_zero;
+use crate::bytes::is_zero;
 use super::pck::Platform;
 use super::tcb::TcbPolicy;
 

@@ -11,6 +11,7 @@ use hallmark_receipt::{Digest, time};
 pub mod certificate;
 pub mod chain;
 pub mod crl;
+pub mod encode;
 pub mod ocsp;
 #[cfg(any(test, feature = "simulated"))]
 pub mod write;
