@@ -362,11 +362,9 @@ impl Presentation {
                     beside: &beside,
                     ..context
                 },
-                None if at > 0 => Context {
-                    nonce: Some(digest.as_bytes()),
-                    pairing: Some(digest.as_bytes()),
-                    ..context
-                },
+                None if at > 0 => {
+                    Context { nonce: Some(digest.as_bytes()), pairing: Some(digest.as_bytes()), ..context }
+                }
                 _ => return Err(Refusal::Kind { at, got: *kind }),
             };
             let report = evidence.judge(*kind, &context);

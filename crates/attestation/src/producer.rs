@@ -151,7 +151,8 @@ impl Request {
             _ => ("report data", &self.report_data),
         };
         let mut out = [0; 64];
-        let room = out.get_mut(..asked.len()).ok_or(ProduceError::TooLong { field, most: 64, got: asked.len() })?;
+        let room =
+            out.get_mut(..asked.len()).ok_or(ProduceError::TooLong { field, most: 64, got: asked.len() })?;
         room.copy_from_slice(asked);
         Ok(out)
     }

@@ -193,3 +193,6 @@ fn exporter<D>(connection: &rustls::ConnectionCommon<D>) -> Result<[u8; 32], Tls
     }
     Ok(connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", None)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,7 +190,10 @@ mod tests {
             (b"\xa1\x6bAttestation\xa1\x65nonce\x41\x00", unknown("nonce")),
             (b"\xa1\x6bAttestation\xa1\x68document\x40", Err(DeviceError::Empty)),
             (b"\xa1\x6bAttestation\xa1\x68document\x43\x01\x02", form(CborError::Truncated)),
-            (b"\xa1\x6bAttestation\xa1\x68document\x5b\xff\xff\xff\xff\xff\xff\xff\xff", form(CborError::Truncated)),
+            (
+                b"\xa1\x6bAttestation\xa1\x68document\x5b\xff\xff\xff\xff\xff\xff\xff\xff",
+                form(CborError::Truncated),
+            ),
             (b"\xa1\x6bAttestation\xa1\x68document\x58\x01\x02", form(CborError::NotShortest)),
             (b"\xa1\x6bAttestation\xa1\x68document\x41\x01\x00", form(CborError::Trailing(1))),
             (b"\xa1\x65Error\x41\x00", form(text)),

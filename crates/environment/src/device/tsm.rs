@@ -138,7 +138,8 @@ impl<'a, F: Files> Entry<'a, F> {
     fn optional(&self, attribute: &'static str) -> Result<Vec<u8>, ProduceError> {
         match self.read(attribute, MAX_BLOB) {
             Err(ProduceError::Device {
-                why: DeviceError::System { kind: io::ErrorKind::NotFound, .. }, ..
+                why: DeviceError::System { kind: io::ErrorKind::NotFound, .. },
+                ..
             }) => Ok(Vec::new()),
             other => other,
         }
@@ -147,7 +148,11 @@ impl<'a, F: Files> Entry<'a, F> {
     fn read(&self, attribute: &'static str, most: usize) -> Result<Vec<u8>, ProduceError> {
         let bytes = patiently(|| self.files.read(&self.path.join(attribute), most.saturating_add(1)))
             .map_err(|error| self.failed(attribute, error.into()))?;
-        if bytes.len() > most { Err(self.failed(attribute, DeviceError::TooLong { most })) } else { Ok(bytes) }
+        if bytes.len() > most {
+            Err(self.failed(attribute, DeviceError::TooLong { most }))
+        } else {
+            Ok(bytes)
+        }
     }
 
     fn write(&self, attribute: &'static str, bytes: &[u8]) -> Result<(), ProduceError> {

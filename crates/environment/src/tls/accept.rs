@@ -14,7 +14,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::leaf::{self, Provisional};
 use super::{
-    ALPN, AttestedStream, EXCHANGE, Environment, PENDING, Requirements, TlsError, digest, exporter, frame, nonce,
+    ALPN, AttestedStream, EXCHANGE, Environment, PENDING, Requirements, TlsError, digest, exporter, frame,
+    nonce,
 };
 
 /// The bytes of a hello.
@@ -22,7 +23,7 @@ pub(super) const HELLO: usize = 34;
 
 /// Accepts connections and shows each one an environment.
 pub struct Acceptor {
-    tls: TlsAcceptor,
+    pub(super) tls: TlsAcceptor,
     environment: Arc<Environment>,
     /// Of clients; without any it talks to everybody.
     requirements: Option<Requirements>,
@@ -57,8 +58,8 @@ impl Acceptor {
 
     fn over(environment: Arc<Environment>, requirements: Option<Requirements>) -> Result<Self, TlsError> {
         let provider = leaf::provider();
-        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&TLS13])?;
+        let config =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&TLS13])?;
         let config = match requirements {
             Some(_) => config.with_client_cert_verifier(Arc::new(Provisional(provider))),
             None => config.with_no_client_auth(),

@@ -20,7 +20,7 @@ use super::{
 
 /// Opens connections to servers whose environment it accepts.
 pub struct Connector {
-    tls: TlsConnector,
+    pub(super) tls: TlsConnector,
     requirements: Requirements,
     /// What it shows of itself to a server that wants it.
     environment: Option<Arc<Environment>>,

@@ -13,7 +13,14 @@ use tokio_rustls::TlsStream;
 /// [`ReattestationDue`], also those that wait.
 pub struct AttestedStream<IO> {
     stream: TlsStream<IO>,
-    life: Option<(Duration, Pin<Box<Sleep>>)>,
+    life: Option<Life>,
+}
+
+struct Life {
+    after: Duration,
+    /// A timer for each direction: a timer wakes one waiter, and each direction may have its own.
+    read: Pin<Box<Sleep>>,
+    write: Pin<Box<Sleep>>,
 }
 
 /// The connection's time is over: a new one attests anew.
@@ -33,19 +40,26 @@ impl ReattestationDue {
 
 impl<IO> AttestedStream<IO> {
     pub(super) fn new(stream: TlsStream<IO>, life: Option<Duration>) -> Self {
-        Self { stream, life: life.map(|after| (after, Box::pin(sleep(after)))) }
+        let life =
+            life.map(|after| Life { after, read: Box::pin(sleep(after)), write: Box::pin(sleep(after)) });
+        Self { stream, life }
     }
 
     /// When its time is over; `None` if this side did not judge the other one.
     pub fn deadline(&self) -> Option<Instant> {
-        self.life.as_ref().map(|(_, sleep)| sleep.deadline())
+        self.life.as_ref().map(|life| life.read.deadline())
     }
 
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Some((after, sleep)) = &mut self.life else { return Ok(()) };
+    fn check(
+        &mut self,
+        which: fn(&mut Life) -> &mut Pin<Box<Sleep>>,
+        context: &mut Context<'_>,
+    ) -> io::Result<()> {
+        let Some(life) = &mut self.life else { return Ok(()) };
+        let sleep = which(life);
         // The timer alone may be late to say so; polled, it wakes whoever waits.
         if Instant::now() >= sleep.deadline() || sleep.as_mut().poll(context).is_ready() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, ReattestationDue { after: *after }));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, ReattestationDue { after: life.after }));
         }
         Ok(())
     }
@@ -57,7 +71,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for AttestedStream<IO> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check(context)?;
+        self.check(|life| &mut life.read, context)?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -68,7 +82,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AttestedStream<IO> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check(context)?;
+        self.check(|life| &mut life.write, context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -77,7 +91,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AttestedStream<IO> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check(context)?;
+        self.check(|life| &mut life.write, context)?;
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -86,7 +100,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AttestedStream<IO> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(context)?;
+        self.check(|life| &mut life.write, context)?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
