@@ -5,6 +5,7 @@ mod attacks;
 mod bounds;
 mod honest;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hallmark_attestation::simulated::{DEFAULT_SEED, Form, Provider, roots};
@@ -16,8 +17,6 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::{SharedProducer, SharedSigner};
 
-use std::sync::Arc;
-
 /// What the application says, in tests of what it may say.
 const SECRET: &[u8] = b"a prompt that nobody else may see";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -26,10 +25,14 @@ fn signer(alg: Alg, seed: u8) -> SharedSigner {
     Arc::new(SecretKey::from_seed(alg, &[seed; 32]).unwrap())
 }
 
+/// The TLS key of the environment with this seed: of either algorithm.
+fn signer_of(seed: u8) -> SharedSigner {
+    signer(if seed.is_multiple_of(2) { Alg::Ed25519 } else { Alg::P256 }, seed)
+}
+
 /// An environment with its own key and producers.
 fn environment_of(seed: u8, producers: Vec<SharedProducer>) -> Arc<Environment> {
-    let alg = if seed % 2 == 0 { Alg::Ed25519 } else { Alg::P256 };
-    Arc::new(Environment::new(signer(alg, seed), Binding::default(), producers, HOUR).unwrap())
+    Arc::new(Environment::new(signer_of(seed), Binding::default(), producers, HOUR).unwrap())
 }
 
 fn environment(form: Form, seed: u8) -> Arc<Environment> {

@@ -48,10 +48,6 @@ async fn lying_server(key: u8, io: TcpStream, answer: impl FnOnce(Session<'_>) -
     all(stream).await
 }
 
-fn signer_of(seed: u8) -> SharedSigner {
-    signer(if seed % 2 == 0 { Alg::Ed25519 } else { Alg::P256 }, seed)
-}
-
 fn signed(credentials: &Credentials, session: &Session<'_>, key: u8) -> Vec<u8> {
     let signature = signer_of(key).sign(&session.to_be_signed()).unwrap();
     [credentials.encode().unwrap(), signature].concat()
@@ -282,4 +278,41 @@ async fn a_server_that_wants_an_environment_of_a_plain_client_gets_nothing() {
     let connector = connector(false);
     let (heard, said) = tokio::join!(server, say(&connector, ours));
     assert!(heard.is_empty() && matches!(said, Err(TlsError::NoEnvironment)));
+}
+
+/// Shows a key that it has not got.
+struct Thief {
+    shown: PublicKey,
+    own: SharedSigner,
+}
+
+impl Signer for Thief {
+    fn public_key(&self) -> PublicKey {
+        self.shown
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.own.sign(message)
+    }
+}
+
+#[tokio::test]
+async fn a_leaf_without_its_key_ends_the_handshake() {
+    let thief = || {
+        let signer = Arc::new(Thief { shown: signer_of(1).public_key(), own: signer_of(3) });
+        let producers: Vec<SharedProducer> = vec![Box::new(Provider::new(Form::Nitro))];
+        Arc::new(Environment::new(signer, Binding::default(), producers, HOUR).unwrap())
+    };
+    let acceptor = Acceptor::new(thief()).unwrap();
+    let honest = connector(false);
+    let (ours, theirs) = pair().await;
+    let ((heard, _), said) = tokio::join!(hear(&acceptor, theirs), say(&honest, ours));
+    assert!(heard.is_empty() && matches!(said, Err(TlsError::Handshake(_))));
+
+    let acceptor = Acceptor::requiring(environment(Form::Nitro, 5), requirements(false)).unwrap();
+    let connector = Connector::showing(thief(), requirements(false)).unwrap();
+    let (ours, theirs) = pair().await;
+    let ((heard, client), said) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));
+    assert!(heard.is_empty() && said.is_err());
+    assert!(matches!(client, Err(TlsError::Handshake(_))));
 }

@@ -132,7 +132,8 @@ async fn messages_are_bounded_whole_and_of_the_type_that_is_due() {
     let cut = [&framed(&hello)[..], b"\0\0\x10\0rest"].concat();
     let empty = [framed(&hello), framed(b"")].concat();
     let twice = [framed(&hello), framed(&hello)].concat();
-    let checks: [(Vec<u8>, fn(&TlsError) -> bool); 7] = [
+    type IsExpected = fn(&TlsError) -> bool;
+    let checks: [(Vec<u8>, IsExpected); 7] = [
         (too_long, |error| matches!(error, TlsError::TooLong { most: 1_048_576, got: u32::MAX })),
         (cut, |error| matches!(error, TlsError::Closed(_))),
         (vec![], |error| matches!(error, TlsError::Closed(_))),

@@ -8,14 +8,15 @@ use super::*;
 async fn every_form_of_evidence_carries_a_connection() {
     for (seed, form) in Form::ALL.into_iter().filter(|form| form.kind() != Kind::Nvidia).enumerate() {
         for fresh in [false, true] {
-            let acceptor = Acceptor::new(environment(form, u8::try_from(seed + 1).unwrap())).unwrap();
+            let environment = environment(form, u8::try_from(seed + 1).unwrap());
+            let acceptor = Acceptor::new(Arc::clone(&environment)).unwrap();
             let connector = connector(fresh);
             let (ours, theirs) = pair().await;
             let ((heard, client), peer) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));
             let peer = peer.unwrap_or_else(|error| panic!("{form:?}, fresh {fresh}: {error}"));
             assert_eq!((&heard[..], client.unwrap()), (SECRET, None), "{form:?}");
             assert_eq!((peer.attested().kind(), peer.attested().is_simulated()), (form.kind(), true));
-            assert_eq!(peer.key(), acceptor_key(seed));
+            assert_eq!(peer.key(), environment.key());
             let report = &peer.reports()[0];
             for id in [CheckId::TlsKey, CheckId::Session, CheckId::Binding] {
                 assert!(report.check(id).unwrap().has_passed(), "{form:?}: {id}");
@@ -28,10 +29,6 @@ async fn every_form_of_evidence_carries_a_connection() {
             );
         }
     }
-}
-
-fn acceptor_key(seed: usize) -> &'static PublicKey {
-    Box::leak(Box::new(*environment(Form::Nitro, u8::try_from(seed + 1).unwrap()).key()))
 }
 
 #[tokio::test]
