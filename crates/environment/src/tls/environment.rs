@@ -1,15 +1,18 @@
 //! An environment of one's own: the key that ends TLS, and the evidence that binds it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hallmark_attestation::presentation::Item;
 use hallmark_attestation::{Binding, Credentials, ProduceError, Session};
 use hallmark_receipt::{PublicKey, Purpose, Signer as _};
-use tokio::sync::Mutex;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{TlsError, now};
 use crate::{SharedProducer, SharedSigner};
+
+/// The message of evidence that binds no nonce, and when it was begun.
+type Kept = Arc<Mutex<Option<(Instant, Arc<[u8]>)>>>;
 
 /// A key, what it is bound with, and who makes the evidence.
 pub struct Environment {
@@ -18,10 +21,9 @@ pub struct Environment {
     binding: Binding,
     producers: Arc<Vec<SharedProducer>>,
     refresh_every: Duration,
-    /// The message of evidence that binds no nonce, and when it was made.
-    kept: Mutex<Option<(Instant, Arc<[u8]>)>>,
+    kept: Kept,
     /// Held while evidence is made, on the thread that makes it: devices are asked by one session at a time.
-    turn: Arc<Mutex<()>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Environment {
@@ -35,7 +37,7 @@ impl Environment {
     ) -> Result<Self, TlsError> {
         let key = signer.public_key();
         let binding = binding.with_key(Purpose::Tls, &key)?.with_nonce(Vec::new())?;
-        let (kept, turn) = (Mutex::default(), Arc::default());
+        let (kept, turn) = (Kept::default(), Arc::default());
         Ok(Self { signer, key, binding, producers: Arc::new(producers), refresh_every, kept, turn })
     }
 
@@ -51,7 +53,8 @@ impl Environment {
     /// The presentation of a session; of evidence that binds the session's nonce, if it must be `fresh`.
     pub(super) async fn present(&self, session: &Session<'_>, fresh: bool) -> Result<Vec<u8>, TlsError> {
         let credentials = if fresh {
-            self.make(self.binding.clone().with_nonce(session.nonce.to_vec())?).await?
+            let binding = self.binding.clone().with_nonce(session.nonce.to_vec())?;
+            self.make(self.turn().await, binding).await?
         } else {
             self.credentials().await?
         };
@@ -59,31 +62,48 @@ impl Environment {
         Ok([&credentials[..], &signature].concat())
     }
 
+    /// Those that bind no nonce: kept ones, while they are new enough.
     async fn credentials(&self) -> Result<Arc<[u8]>, TlsError> {
-        let mut kept = self.kept.lock().await;
-        if let Some((made, message)) = &*kept
-            && made.elapsed() < self.refresh_every
-        {
-            return Ok(Arc::clone(message));
+        if let Some(message) = self.kept() {
+            return Ok(message);
         }
-        let made = Instant::now();
-        let message = self.make(self.binding.clone()).await?;
-        *kept = Some((made, Arc::clone(&message)));
-        Ok(message)
+        let turn = self.turn().await;
+        match self.kept() {
+            // Another session made them in the meantime.
+            Some(message) => Ok(message),
+            None => self.make(turn, self.binding.clone()).await,
+        }
     }
 
-    /// Asks the devices, on a thread that may block.
-    async fn make(&self, binding: Binding) -> Result<Arc<[u8]>, TlsError> {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
-        let producers = Arc::clone(&self.producers);
+    fn kept(&self) -> Option<Arc<[u8]>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref()
+            .filter(|(begun, _)| begun.elapsed() < self.refresh_every)
+            .map(|(_, message)| Arc::clone(message))
+    }
+
+    async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+
+    /// Asks the devices, on a thread that may block. What it makes is kept even if nobody waits for it any more: else devices that
+    /// take longer than an exchange may would never be done.
+    async fn make(&self, turn: OwnedMutexGuard<()>, binding: Binding) -> Result<Arc<[u8]>, TlsError> {
+        let (producers, kept) = (Arc::clone(&self.producers), Arc::clone(&self.kept));
         let work = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let (_turn, begun) = (turn, Instant::now());
             let items = producers.iter().map(|producer| {
                 let kind = producer.kind();
                 Ok(Item { kind, evidence: producer.produce(&binding.request(kind, now()))? })
             });
             let items = items.collect::<Result<_, ProduceError>>()?;
-            Ok(Credentials { binding, items }.encode()?.into())
+            let credentials = Credentials { binding, items };
+            let message: Arc<[u8]> = credentials.encode()?.into();
+            if credentials.binding.nonce().is_empty() {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                *kept = Some((begun, Arc::clone(&message)));
+            }
+            Ok(message)
         });
         work.await.map_err(|_| TlsError::Aborted)?
     }

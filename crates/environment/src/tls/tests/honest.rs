@@ -126,6 +126,47 @@ async fn evidence_is_kept_until_its_time_and_fresh_evidence_is_not() {
     }
 }
 
+/// A device that answers when it is let.
+struct Slow {
+    begun: tokio::sync::mpsc::UnboundedSender<()>,
+    go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Producer for Slow {
+    fn kind(&self) -> Kind {
+        Kind::Nitro
+    }
+
+    fn produce(&self, request: &Request) -> Result<Evidence, ProduceError> {
+        self.begun.send(()).unwrap();
+        self.go_on.lock().unwrap().recv().unwrap();
+        Provider::new(Form::Nitro).produce(request)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn evidence_that_nobody_waits_for_any_more_is_kept_all_the_same() {
+    let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
+    let (go, go_on) = std::sync::mpsc::channel();
+    let producer = Box::new(Slow { begun, go_on: go_on.into() });
+    let acceptor = Acceptor::new(environment_of(1, vec![producer])).unwrap();
+    let connector = connector(false);
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let too_late = async {
+        has_begun.recv().await.unwrap();
+        tokio::time::advance(HOUR).await;
+    };
+    let ((heard, accepted), said, ()) =
+        tokio::join!(hear(&acceptor, theirs), say(&connector, ours), too_late);
+    assert!(heard.is_empty() && matches!((accepted, said), (Err(TlsError::TimedOut { .. }), Err(_))));
+    // Once: a second time the device would not be let.
+    go.send(()).unwrap();
+    drop(go);
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let ((heard, _), said) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));
+    assert!(said.is_ok() && heard == SECRET);
+}
+
 #[tokio::test]
 async fn pinned_code_is_the_default() {
     let acceptor = Acceptor::new(environment(Form::Nitro, 1)).unwrap();
