@@ -21,12 +21,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 MAX_INTEGER = 2**53 - 1
-MAX_BUNDLE, MAX_PAYLOAD, MAX_GRAPH, MAX_DATA = 128 << 20, 1 << 20, 32 << 20, 48 << 20
-KINDS = ["signature", "replay"]
+MAX_BUNDLE, MAX_PAYLOAD, MAX_GRAPH, MAX_DATA, MAX_ITEM = 128 << 20, 1 << 20, 32 << 20, 48 << 20, 1 << 20
+KINDS = ["signature", "replay", "tee"]
 PURPOSES = ["receipt", "stream", "opengradient-rsa", "tls", "hpke"]
 STATEMENT = "application/vnd.in-toto+json"
 CERTIFICATE = "application/vnd.hallmark.certificate+json"
 CLAIM_ID = "application/vnd.hallmark.claim-id"
+ATTESTED_CLAIM = "application/vnd.hallmark.attested-claim"
 # ONNX's codes and the bytes of one element (§4.1).
 DTYPES = {
     "float32": (1, 4), "uint8": (2, 1), "int8": (3, 1), "uint16": (4, 2), "int16": (5, 2), "int32": (6, 4), "int64": (7, 8),
@@ -354,7 +355,7 @@ def statement(value):
     claim_id(predicate["claim"])
     unhex(predicate["claim_id"], 32), unhex(predicate["signer"], 32), integer(predicate["time"])
     need(isinstance(predicate["graph"], bool), "expected a truth value")
-    for item in array(predicate["evidence"], 2):
+    for item in array(predicate["evidence"], len(KINDS)):
         unhex(members(item, ["digest", "kind"])["digest"], 32)
     in_order([item["kind"] for item in predicate["evidence"]])
     if "price" in predicate:
@@ -370,10 +371,39 @@ def evidence_item(item):
         members(item, ["alg", "claim_id", "keyid", "kind", "sig"])
         need(item["alg"] in ("ed25519", "p256"), "unknown algorithm")
         unhex(item["keyid"], 32), unbase64(item["sig"], 64)
+    elif item["kind"] == "tee":
+        members(item, ["alg", "claim_id", "environment", "keyid", "kind", "sig"])
+        need(item["alg"] in ("ed25519", "p256"), "unknown algorithm")
+        unhex(item["keyid"], 32), unbase64(item["sig"], 64)
+        environment(item["environment"])
     else:
         members(item, ["claim_id", "kind", "numeric"])
         need(integer(item["numeric"]) < 2**32, "version out of range")
     unhex(item["claim_id"], 32)
+
+
+def filled(value, limit):
+    need(unbase64(value, limit), "at least one byte")
+
+
+def environment(value):
+    """§9.1: what hardware says is not judged here, only that it is in form."""
+    members(value, ["certificates", "collateral", "evidence", "keys", "type"], ["event_log", "nonce", "policy"])
+    text(value["type"], 32)
+    last = -1
+    for item in array(value["keys"], len(PURPOSES)):
+        members(item, ["key", "purpose"])
+        need(item["purpose"] in PURPOSES and PURPOSES.index(item["purpose"]) > last, "each purpose once, in order")
+        last = PURPOSES.index(item["purpose"])
+        filled(item["key"], 1024)
+    for item in array(value["certificates"], 32) + array(value["collateral"], 32) + [value["evidence"]]:
+        filled(item, MAX_ITEM)
+    if "event_log" in value:
+        filled(value["event_log"], MAX_ITEM)
+    if "nonce" in value:
+        filled(value["nonce"], 1024)
+    if "policy" in value:
+        unhex(value["policy"], 32)
 
 
 def bundle(data):
@@ -392,7 +422,7 @@ def bundle(data):
             names = [opening.get("name") for opening in array(openings[side], 256) if isinstance(opening, dict)]
             openings[side] = [commitment(opening) for opening in openings[side]]
             need(len(set(names)) == len(names), "each name once")
-    for item in array(value["evidence"], 2):
+    for item in array(value["evidence"], len(KINDS)):
         evidence_item(item)
     in_order([item["kind"] for item in value["evidence"]])
     if "manifest" in value:
@@ -466,7 +496,21 @@ def check(data):
             checks["word"] = verify(
                 certified[1], item["alg"], bytes.fromhex(item["keyid"]), CLAIM_ID, bytes.fromhex(cid), signature
             )
+        if item["kind"] == "tee":
+            checks["attested-key"] = attested_key(item, certified, cid)
     return checks
+
+
+def attested_key(item, certified, cid):
+    """§13.16: the environment names the certified key, which signed it with the claim."""
+    if not certified or item["claim_id"] != cid:
+        return None
+    held, key = item["environment"], certified[1]
+    bound = base64.b64encode(key[0].encode() + b"\0" + key[1]).decode()
+    if {"key": bound, "purpose": "receipt"} not in held["keys"] or len(unbase64(held.get("nonce", ""), 1024)) > 64:
+        return False
+    payload = bytes.fromhex(cid) + H("environment", canonical(held))
+    return verify(key, item["alg"], bytes.fromhex(item["keyid"]), ATTESTED_CLAIM, payload, unbase64(item["sig"], 64))
 
 
 def publisher(held, model):

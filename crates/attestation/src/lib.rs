@@ -24,6 +24,7 @@ pub mod check;
 pub mod crypto;
 pub mod dcap;
 pub mod encoding;
+pub mod environment;
 pub mod measurement;
 pub mod nitro;
 pub mod nvidia;

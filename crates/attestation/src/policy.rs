@@ -102,6 +102,11 @@ impl Policy {
             Some(Value::String(name)) if !name.is_empty() => name,
             _ => return Err(PolicyError::Toml { message: "`name`: expected a text".to_owned() }),
         };
+        Self::from_table(name, table)
+    }
+
+    /// Reads the sections of a policy, which are part of a larger file.
+    pub fn from_table(name: String, mut table: Table) -> Result<Self, PolicyError> {
         let policy = Self {
             name,
             nitro: section(&mut table, Kind::Nitro)?,

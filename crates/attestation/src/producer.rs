@@ -163,6 +163,11 @@ pub trait Producer {
     /// The kind that it makes.
     fn kind(&self) -> Kind;
 
+    /// Whether no hardware stands behind it.
+    fn is_simulated(&self) -> bool {
+        false
+    }
+
     /// Makes evidence.
     fn produce(&self, request: &Request) -> Result<Evidence, ProduceError>;
 }

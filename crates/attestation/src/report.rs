@@ -81,6 +81,7 @@ pub struct Attested {
     simulated: bool,
     measurements: Measurements,
     data: Vec<u8>,
+    made: Option<u64>,
 }
 
 impl Attested {
@@ -102,6 +103,11 @@ impl Attested {
     /// The report data (user data, of Nitro): what the environment binds itself to.
     pub fn data(&self) -> &[u8] {
         &self.data
+    }
+
+    /// When the hardware made it, in seconds since 1970, where it says so.
+    pub fn made(&self) -> Option<u64> {
+        self.made
     }
 }
 
@@ -142,6 +148,7 @@ pub(crate) struct Judgement<'a> {
     common: Common<'a>,
     checks: Vec<Check>,
     simulated: bool,
+    made: Option<u64>,
     /// Whether the signed part says SIMULATED; to be set before the root is looked at.
     pub marked: bool,
 }
@@ -168,7 +175,8 @@ impl<'a, S> From<&'a Section<S>> for Common<'a> {
 
 impl<'a> Judgement<'a> {
     pub fn new(kind: Kind, context: &'a Context<'a>, common: Common<'a>) -> Self {
-        Self { kind, context, common, checks: context.beside.to_vec(), simulated: false, marked: false }
+        let checks = context.beside.to_vec();
+        Self { kind, context, common, checks, simulated: false, made: None, marked: false }
     }
 
     /// Records a check that was made.
@@ -314,6 +322,7 @@ impl<'a> Judgement<'a> {
 
     /// §3.12: made at `made` (seconds since 1970), if the evidence says so.
     pub fn age(&mut self, made: Option<u64>) {
+        self.made = made;
         let Some(made) = made else { return self.skip(CheckId::Age, Why::Timeless) };
         let text = when(made);
         let result = match self.common.max_age_seconds {
@@ -353,11 +362,11 @@ impl<'a> Judgement<'a> {
         required.sort();
         required.dedup();
         required.retain(|id| !self.passed(*id));
-        let (kind, simulated) = (self.kind, self.simulated);
+        let (kind, simulated, made) = (self.kind, self.simulated, self.made);
         let decision = match attested {
             _ if self.checks.iter().any(Check::has_failed) => Decision::Rejected,
             Some((measurements, data)) if required.is_empty() => {
-                Decision::Accepted(Box::new(Attested { kind, simulated, measurements, data }))
+                Decision::Accepted(Box::new(Attested { kind, simulated, measurements, data, made }))
             }
             _ => Decision::Undecided(required),
         };

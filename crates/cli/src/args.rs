@@ -202,6 +202,10 @@ pub struct Infer {
     /// Evidence for the receipt [default with --receipt: signature,replay]
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     pub evidence: Vec<EvidenceArg>,
+    /// The environment of evidence `tee`: `hardware`, or a development form as `attest produce --form` has them, marked SIMULATED
+    /// [default: the hardware, else tdx-v4]
+    #[arg(long, value_name = "FORM")]
+    pub environment: Option<String>,
     /// Write the receipt's bundle to a file
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
@@ -229,6 +233,8 @@ pub enum EvidenceArg {
     Signature,
     /// Anyone who holds the model can run it again and compare every bit
     Replay,
+    /// Hardware vouches for the environment that the signing key lives in
+    Tee,
 }
 
 /// `verify`.
@@ -246,6 +252,32 @@ pub struct Verify {
     /// `default`, `replay`, or a TOML file [env: HALLMARK_POLICY; default: default]
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub hardware: HardwareArgs,
+}
+
+/// What a verifier of receipts knows of hardware.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HardwareArgs {
+    /// Today's collateral and revocation lists for hardware evidence, in place of what the receipt carries: files, or folders of them
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub collateral: Vec<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub dangers: Dangers,
+}
+
+/// What no verifier should take but to try things out.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Dangers {
+    /// Take evidence of debug mode, in which anybody can read the memory; the policy must say so too
+    #[arg(long)]
+    pub dangerously_accept_debug: bool,
+    /// Take evidence under the development roots, which no hardware made: anybody can sign with their keys
+    #[cfg(feature = "simulated")]
+    #[arg(long)]
+    pub dangerously_accept_simulated: bool,
 }
 
 /// `attest`.
@@ -306,13 +338,9 @@ pub struct AttestVerify {
     /// `genuine`, or a TOML file as `attest policy init` prints it
     #[arg(long, value_name = "POLICY", default_value = "genuine")]
     pub policy: String,
-    /// Take evidence of debug mode, in which anybody can read the memory; the policy must say so too
-    #[arg(long)]
-    pub dangerously_accept_debug: bool,
-    /// Take evidence under the development roots, which no hardware made: anybody can sign with their keys
-    #[cfg(feature = "simulated")]
-    #[arg(long)]
-    pub dangerously_accept_simulated: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub dangers: Dangers,
 }
 
 /// `attest produce`.
@@ -410,6 +438,9 @@ pub struct Up {
     /// A host name that is this node's, beyond localhost and the address; may be repeated. Requests to other names are refused
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
+    /// Put evidence `tee` into every receipt: `hardware`, or a development form as `attest produce --form` has them, marked SIMULATED
+    #[arg(long, value_name = "FORM")]
+    pub environment: Option<String>,
 }
 
 /// `proxy`.
@@ -432,6 +463,9 @@ pub struct Proxy {
     /// The share of those answers, from 0 to 1, that is run again on your copy before the end of the answer is handed out [default: 0.1]
     #[arg(long, value_name = "SHARE", requires = "copy")]
     pub sample: Option<f64>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub hardware: HardwareArgs,
 }
 
 /// `receipts`.

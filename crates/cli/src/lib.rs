@@ -18,6 +18,7 @@ pub mod cmd;
 pub mod config;
 pub mod console;
 pub mod disk;
+pub mod environment;
 pub mod fault;
 pub mod keys;
 pub mod language;

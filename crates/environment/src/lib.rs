@@ -2,9 +2,12 @@
 //! evidence, the makers' services that publish its collateral, and TLS whose ends show evidence to each other.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+pub mod attester;
 #[cfg(target_os = "linux")]
 pub mod device;
 pub mod tls;
+
+pub use attester::Attester;
 
 use hallmark_attestation::Producer;
 use hallmark_receipt::Signer;

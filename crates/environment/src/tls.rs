@@ -23,9 +23,9 @@
 
 mod accept;
 mod connect;
-mod environment;
 mod frame;
 mod leaf;
+mod presenter;
 mod stream;
 
 use std::time::{Duration, SystemTime};
@@ -37,8 +37,8 @@ use hallmark_receipt::{Digest, PublicKey, SignError};
 
 pub use accept::Acceptor;
 pub use connect::Connector;
-pub use environment::Environment;
 pub use leaf::LeafError;
+pub use presenter::Presenter;
 pub use stream::{AttestedStream, ReattestationDue};
 
 /// The protocol, as ALPN names it.

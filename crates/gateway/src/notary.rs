@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use hallmark_environment::Attester;
 use hallmark_receipt::{
     Certificate, Digest, Envelope, IssueError, Issuer, KeyId, Model, Nonce, Opening, Purpose, RequestId,
     Salt, SignError, Signer as _, Tensor, Wanted, Work, stream,
@@ -68,6 +69,8 @@ pub struct Notary {
     network: String,
     host: Arc<dyn Host>,
     store: Arc<dyn ReceiptStore>,
+    /// Where the receipt key lives, if hardware vouches for that.
+    attester: Option<Arc<Attester>>,
     /// Replaced when its time is over; nothing else writes.
     session: RwLock<Arc<Session>>,
 }
@@ -145,7 +148,13 @@ impl Notary {
     ) -> Result<Self, NotaryError> {
         let issuer = Issuer::new(certificate, key)?;
         let session = RwLock::new(Arc::new(new_session(&issuer, &*host)?));
-        Ok(Self { issuer, network, host, store, session })
+        Ok(Self { issuer, network, host, store, attester: None, session })
+    }
+
+    /// Puts evidence of the environment into every receipt.
+    #[must_use]
+    pub fn with_environment(self, attester: Option<Arc<Attester>>) -> Self {
+        Self { attester, ..self }
     }
 
     /// The node.
@@ -220,6 +229,8 @@ impl Notary {
                 side.push(Opening::new(name, tensor, Salt(self.host.draw()?))?);
             }
         }
+        let now = self.host.now();
+        let environment = self.attester.as_ref().map(|attester| attester.environment(now / 1000));
         let bundle = self.issuer.issue(Work {
             network: self.network.clone(),
             request_id: marks.request_id,
@@ -229,9 +240,9 @@ impl Notary {
             outputs,
             parameters: replay.parameters,
             parents: Vec::new(),
-            time: self.host.now(),
+            time: now,
             price,
-            evidence: Wanted { signature: true, replay: replay.numeric },
+            evidence: Wanted { signature: true, replay: replay.numeric, environment },
             manifest: replay.manifest,
             graph: replay.graph,
             publications: replay.publications,

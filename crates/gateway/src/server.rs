@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::Router;
+use hallmark_environment::Attester;
 use hallmark_receipt::claim::MAX_NAME;
 use hallmark_receipt::{Envelope, Model};
 use hyper::server::conn::http1;
@@ -70,6 +71,7 @@ pub struct Builder {
     graphs: Vec<GraphModel>,
     judge: Judge,
     names: Vec<String>,
+    attester: Option<Arc<Attester>>,
 }
 
 impl Builder {
@@ -105,6 +107,13 @@ impl Builder {
     #[must_use]
     pub fn judge(mut self, judge: Judge) -> Self {
         self.judge = judge;
+        self
+    }
+
+    /// Evidence of the environment for every receipt; by default none. It must bind the receipt key.
+    #[must_use]
+    pub fn environment(mut self, attester: Arc<Attester>) -> Self {
+        self.attester = Some(attester);
         self
     }
 
@@ -160,7 +169,8 @@ impl Builder {
                 return Err(BuildError::Twice { name });
             }
         }
-        let notary = Notary::new(self.network, self.certificate, self.key, self.host.clone(), self.store)?;
+        let notary = Notary::new(self.network, self.certificate, self.key, self.host.clone(), self.store)?
+            .with_environment(self.attester);
         let state = State {
             catalog,
             notary: Arc::new(notary),
@@ -252,6 +262,7 @@ impl Gateway {
             graphs: Vec::new(),
             judge: Judge::default(),
             names: Vec::new(),
+            attester: None,
         }
     }
 

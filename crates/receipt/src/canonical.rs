@@ -21,6 +21,13 @@ pub(crate) fn object(out: &mut String, write: impl FnOnce(&mut Members<'_>)) {
     out.push('}');
 }
 
+/// Adds bytes in base64 to `out`.
+pub(crate) fn base64(out: &mut String, bytes: &[u8]) {
+    out.push('"');
+    STANDARD.encode_string(bytes, out);
+    out.push('"');
+}
+
 impl Members<'_> {
     fn name(&mut self, name: &'static str) -> &mut String {
         debug_assert!(self.last < name, "{name} after {}", self.last);
@@ -46,10 +53,7 @@ impl Members<'_> {
 
     /// Bytes in base64.
     pub fn base64(&mut self, name: &'static str, bytes: &[u8]) {
-        let out = self.name(name);
-        out.push('"');
-        STANDARD.encode_string(bytes, out);
-        out.push('"');
+        base64(self.name(name), bytes);
     }
 
     /// A truth value or a number that the format allows.

@@ -49,6 +49,8 @@ registry! {
     SAMPLING = "hallmark.sampling.v1";
     /// The key that such draws come from.
     SEED = "hallmark.seed.v1";
+    /// Hardware evidence with all that belongs to it, as a receipt carries it.
+    ENVIRONMENT = "hallmark.environment.v1";
     /// The report data by which hardware binds an environment's keys.
     BINDING = "hallmark.binding.v1";
     /// Keys and values of development evidence, which no hardware made.

@@ -2,10 +2,13 @@
 //!
 //! To add a kind, add one variant to [`Evidence`] and [`EvidenceKind`], and one row to their `match`es.
 
+use std::sync::Arc;
+
 use crate::Digest;
 use crate::canonical::{self, Members};
 use crate::domain::EVIDENCE;
 use crate::dsse::PayloadType;
+use crate::environment::Environment;
 use crate::json::{Value, object};
 use crate::keys::{Alg, KeyId, PublicKey, SignError, SignatureError, Signer, alg_field};
 use crate::wire::{Fields, FormatError, to_base64};
@@ -18,17 +21,20 @@ pub enum EvidenceKind {
     Signature,
     /// The promise that anyone who re-runs the model gets the same bits.
     Replay,
+    /// The word of a key that lives in an attested environment.
+    Tee,
 }
 
 impl EvidenceKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 2] = [Self::Signature, Self::Replay];
+    pub const ALL: [Self; 3] = [Self::Signature, Self::Replay, Self::Tee];
 
     /// Its name in documents.
     pub fn name(self) -> &'static str {
         match self {
             Self::Signature => "signature",
             Self::Replay => "replay",
+            Self::Tee => "tee",
         }
     }
 
@@ -61,6 +67,19 @@ pub enum Evidence {
         /// The version of `spec/numeric.md`.
         numeric: u32,
     },
+    /// The receipt key's signature over the claim id and the environment that the key lives in, whose hardware binds the key.
+    Tee {
+        /// The claim that it speaks for.
+        claim_id: Digest,
+        /// What the hardware reports.
+        environment: Arc<Environment>,
+        /// The signature's algorithm.
+        alg: Alg,
+        /// The key.
+        key_id: KeyId,
+        /// The signature: 64 bytes.
+        signature: Vec<u8>,
+    },
 }
 
 impl Evidence {
@@ -71,18 +90,32 @@ impl Evidence {
         Ok(Self::Signature { claim_id, alg, key_id, signature })
     }
 
+    /// Signs a claim's id together with the environment that the signer lives in.
+    pub fn attest(
+        claim_id: Digest,
+        environment: Arc<Environment>,
+        signer: &dyn Signer,
+    ) -> Result<Self, SignError> {
+        let signature = signer.sign(&attested_claim(claim_id, &environment))?;
+        let (alg, key_id) = (signer.public_key().alg(), signer.key_id());
+        Ok(Self::Tee { claim_id, environment, alg, key_id, signature })
+    }
+
     /// The kind.
     pub fn kind(&self) -> EvidenceKind {
         match self {
             Self::Signature { .. } => EvidenceKind::Signature,
             Self::Replay { .. } => EvidenceKind::Replay,
+            Self::Tee { .. } => EvidenceKind::Tee,
         }
     }
 
     /// The claim that it speaks for.
     pub fn claim_id(&self) -> Digest {
         match self {
-            Self::Signature { claim_id, .. } | Self::Replay { claim_id, .. } => *claim_id,
+            Self::Signature { claim_id, .. } | Self::Replay { claim_id, .. } | Self::Tee { claim_id, .. } => {
+                *claim_id
+            }
         }
     }
 
@@ -93,13 +126,21 @@ impl Evidence {
         EVIDENCE.hash(&[out.as_bytes()])
     }
 
-    /// For a signature: whether `key` made it. `None` for other kinds.
+    /// For kinds that are signed: whether `key` did it. `None` for others.
     pub fn verify_signature(&self, key: &PublicKey) -> Option<Result<(), SignatureError>> {
-        let Self::Signature { claim_id, alg, key_id, signature } = self else { return None };
+        let (message, alg, key_id, signature) = match self {
+            Self::Signature { claim_id, alg, key_id, signature } => {
+                (PayloadType::ClaimId.encode(claim_id.as_bytes()), alg, key_id, signature)
+            }
+            Self::Tee { claim_id, environment, alg, key_id, signature } => {
+                (attested_claim(*claim_id, environment), alg, key_id, signature)
+            }
+            Self::Replay { .. } => return None,
+        };
         if *key_id != key.id() {
             return Some(Err(SignatureError::KeyId { expected: key.id(), got: *key_id }));
         }
-        Some(key.verify(*alg, &PayloadType::ClaimId.encode(claim_id.as_bytes()), signature))
+        Some(key.verify(*alg, &message, signature))
     }
 
     /// The members in their canonical order.
@@ -117,18 +158,31 @@ impl Evidence {
                 members.text("kind", self.kind().name());
                 members.plain("numeric", numeric);
             }
+            Self::Tee { claim_id, environment, alg, key_id, signature } => {
+                members.text("alg", alg.name());
+                members.hex("claim_id", claim_id.as_bytes());
+                members.object("environment", |members| environment.write(members));
+                members.hex("keyid", key_id.0.as_bytes());
+                members.text("kind", self.kind().name());
+                members.base64("sig", signature);
+            }
         }
     }
 
     pub(crate) fn to_value(&self) -> Value {
         let mut members =
             object([("claim_id", self.claim_id().to_string().into()), ("kind", self.kind().name().into())]);
+        if let Self::Tee { environment, .. } = self {
+            members.insert("environment".to_owned(), environment.to_value());
+        }
         match self {
-            Self::Signature { alg, key_id, signature, .. } => members.extend(object([
-                ("alg", alg.name().into()),
-                ("keyid", key_id.to_string().into()),
-                ("sig", to_base64(signature).into()),
-            ])),
+            Self::Signature { alg, key_id, signature, .. } | Self::Tee { alg, key_id, signature, .. } => {
+                members.extend(object([
+                    ("alg", alg.name().into()),
+                    ("keyid", key_id.to_string().into()),
+                    ("sig", to_base64(signature).into()),
+                ]));
+            }
             Self::Replay { numeric, .. } => {
                 members.extend(object([("numeric", Value::Int((*numeric).into()))]));
             }
@@ -154,10 +208,26 @@ impl Evidence {
                     .map_err(|_| FormatError::Value { path, expected: "a version below 2^32" })?;
                 Self::Replay { claim_id, numeric }
             }
+            EvidenceKind::Tee => Self::Tee {
+                claim_id,
+                environment: Arc::new(Environment::from_value(
+                    fields.value("environment")?,
+                    &fields.path("environment"),
+                )?),
+                alg: alg_field(&mut fields)?,
+                key_id: KeyId(fields.digest("keyid")?),
+                signature: fields.base64("sig", 64)?,
+            },
         };
         fields.finish()?;
         Ok(evidence)
     }
+}
+
+/// `receipt.md` §9: what the evidence `tee` signs.
+fn attested_claim(claim_id: Digest, environment: &Environment) -> Vec<u8> {
+    let digest = environment.digest();
+    PayloadType::AttestedClaim.encode(&[*claim_id.as_bytes(), *digest.as_bytes()].concat())
 }
 
 pub(crate) fn kind_field(fields: &mut Fields) -> Result<EvidenceKind, FormatError> {

@@ -1,5 +1,7 @@
 //! From a finished run to a bundle.
 
+use std::sync::Arc;
+
 use crate::Digest;
 use crate::bundle::{Bundle, MAX_ENVELOPES, MAX_GRAPH, model_id};
 use crate::certificate::{Certificate, CertificateError, Purpose};
@@ -7,6 +9,7 @@ use crate::claim::{Claim, Model, Nonce, RequestId};
 use crate::commit::{MAX_TENSORS, Opening, commitment};
 use crate::domain::{INPUTS, OUTPUTS};
 use crate::dsse::{Envelope, PayloadType};
+use crate::environment::Environment;
 use crate::evidence::Evidence;
 use crate::json::Object;
 use crate::keys::{KeyId, SignError, Signer};
@@ -47,12 +50,14 @@ pub struct Work {
 }
 
 /// Which evidence a receipt should carry; at least one piece.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Sign the claim's id.
     pub signature: bool,
     /// Promise that the outputs follow bit for bit under this version of `spec/numeric.md`.
     pub replay: Option<u32>,
+    /// Show the environment that the receipt key lives in. Its hardware must bind the key: nothing here looks.
+    pub environment: Option<Arc<Environment>>,
 }
 
 /// Why no receipt was issued.
@@ -184,6 +189,10 @@ impl<S: Signer> Issuer<S> {
         }
         if let Some(numeric) = work.evidence.replay {
             evidence.push(Evidence::Replay { claim_id, numeric });
+        }
+        if let Some(environment) = work.evidence.environment {
+            environment.check("environment")?;
+            evidence.push(Evidence::attest(claim_id, environment, &self.signer)?);
         }
         if evidence.is_empty() {
             return Err(IssueError::NoEvidence);

@@ -173,16 +173,7 @@ impl Fields {
     /// Member `name`, at most `limit` bytes in standard, padded base64 without stray bits.
     pub fn base64(&mut self, name: &str, limit: usize) -> Result<Vec<u8>, FormatError> {
         let path = self.path(name);
-        match self.value(name)? {
-            Value::Str(text) => match STANDARD.decode(text) {
-                Ok(bytes) if bytes.len() > limit => {
-                    Err(FormatError::TooLong { path, limit, got: bytes.len() })
-                }
-                Ok(bytes) => Ok(bytes),
-                Err(_) => Err(FormatError::Value { path, expected: "standard padded base64" }),
-            },
-            other => Err(FormatError::Kind { path, expected: "text", got: other.kind() }),
-        }
+        as_base64(self.value(name)?, &path, limit)
     }
 
     /// Refuses members that nobody took.
@@ -193,6 +184,19 @@ impl Fields {
                 Err(FormatError::Unknown { path: self.path(&name.chars().take(64).collect::<String>()) })
             }
         }
+    }
+}
+
+/// `value` as bytes in base64, of at most `limit` bytes.
+pub fn as_base64(value: Value, path: &str, limit: usize) -> Result<Vec<u8>, FormatError> {
+    let path = path.to_owned();
+    match value {
+        Value::Str(text) => match STANDARD.decode(text) {
+            Ok(bytes) if bytes.len() > limit => Err(FormatError::TooLong { path, limit, got: bytes.len() }),
+            Ok(bytes) => Ok(bytes),
+            Err(_) => Err(FormatError::Value { path, expected: "standard padded base64" }),
+        },
+        other => Err(FormatError::Kind { path, expected: "text", got: other.kind() }),
     }
 }
 

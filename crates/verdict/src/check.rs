@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hallmark_attestation as attestation;
 use hallmark_receipt::certificate::RevocationReason;
 use hallmark_receipt::check::Cause;
 use hallmark_receipt::{
@@ -32,8 +33,12 @@ catalog! {
     Identity = "identity", Environment, "receipt.md §13.4", "who the node is";
     /// The time is not in the future and not too long ago.
     Time = "time", Environment, "receipt.md §13.5", "when it happened (the time is the node's word, and could be backdated)";
-    /// Attested hardware ran it.
+    /// The key that signed lives in the environment.
+    AttestedKey = "attested-key", Environment, "receipt.md §13.16", "that the signing key lives in that hardware";
+    /// Attested hardware holds the key, judged at the claimed time.
     Hardware = "hardware", Environment, "receipt.md §13.16", "which hardware and code ran it";
+    /// The same, judged at the verifier's time.
+    HardwareNow = "hardware-now", Environment, "receipt.md §13.16", "what is known about that hardware since";
     /// The file is a bundle.
     Bundle = "bundle", Output, "receipt.md §12", "anything";
     /// The signature of the envelope.
@@ -59,7 +64,7 @@ catalog! {
     /// Nobody could pick among answers by choosing what the tokens are drawn from.
     Seed = "seed", Output, "receipt.md §13.15", "that the node did not pick among answers";
     /// It is settled.
-    Settlement = "settlement", Settlement, "receipt.md §13.16", "that it was paid for or recorded";
+    Settlement = "settlement", Settlement, "receipt.md §13.17", "that it was paid for or recorded";
 }
 
 /// Why a check was not made.
@@ -140,6 +145,33 @@ pub enum Why {
     /// No hardware evidence in the bundle.
     #[error("no hardware evidence in the bundle")]
     NoHardware,
+    /// Hardware evidence that says nothing about a key.
+    #[error("{0}")]
+    HardwareKind(attestation::environment::EnvironmentError),
+    /// Required checks of the hardware evidence were not made.
+    #[error("required of the hardware's evidence and not checked: {}", names(lacking))]
+    HardwareUndecided {
+        /// Which.
+        lacking: Vec<attestation::CheckId>,
+    },
+    /// Something held at the claimed time and has run out since.
+    #[error("it has run out since ({row}: {reason}); today's collateral would show what was revoked")]
+    RanOut {
+        /// The row of the hardware's evidence.
+        row: attestation::CheckId,
+        /// What it says.
+        reason: String,
+    },
+    /// Nothing outside the node says when; hardware says what it is not before.
+    #[error("{time}, by the node's word; not before {made}, when {kind} vouched for its key", kind = kind.name())]
+    NotBefore {
+        /// The claimed time.
+        time: String,
+        /// When the hardware made the evidence.
+        made: String,
+        /// Who says so.
+        kind: attestation::Kind,
+    },
     /// Not settled.
     #[error("not settled")]
     NotSettled,
@@ -226,6 +258,36 @@ pub enum Reason {
     OutputValue { name: String, index: usize, expected: String, got: String },
     #[error("the model does not run on this input: {0}")]
     ReplayRefused(String),
+    #[error("the hardware's report is of an environment without this key")]
+    KeyElsewhere { expected: KeyId },
+    #[error("{0}")]
+    Hardware(HardwareFault),
+    #[error("the evidence is {}, and the receipt says otherwise", if *simulated { "SIMULATED" } else { "a maker's" })]
+    HardwareMark { simulated: bool },
+}
+
+/// The first check of hardware evidence that failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{}, {row}: {reason}", kind.name())]
+pub struct HardwareFault {
+    /// The kind of evidence.
+    pub kind: attestation::Kind,
+    /// The check.
+    pub row: attestation::CheckId,
+    /// Why it failed.
+    pub reason: Box<attestation::Reason>,
+}
+
+impl HardwareFault {
+    /// Of a report, if a check of it failed.
+    pub fn first(report: &attestation::Report) -> Option<Self> {
+        let (row, reason) = report.reasons().next()?;
+        Some(Self { kind: report.kind, row, reason: Box::new(reason.clone()) })
+    }
+}
+
+fn names(checks: &[attestation::CheckId]) -> String {
+    checks.iter().map(|id| id.name()).collect::<Vec<_>>().join(", ")
 }
 
 impl Cause for Reason {
@@ -269,6 +331,9 @@ impl Cause for Reason {
             Self::OutputType { .. } => "output-type",
             Self::OutputValue { .. } => "output-value",
             Self::ReplayRefused(_) => "replay-refused",
+            Self::KeyElsewhere { .. } => "key-elsewhere",
+            Self::Hardware(fault) => fault.reason.code(),
+            Self::HardwareMark { .. } => "hardware-mark",
         }
     }
 
@@ -298,6 +363,7 @@ impl Cause for Reason {
             Self::OutputType { expected, got, .. } | Self::OutputValue { expected, got, .. } => {
                 pair(expected, got)
             }
+            Self::Hardware(fault) => fault.reason.expected_and_got(),
             _ => (None, None),
         }
     }

@@ -1,14 +1,17 @@
 //! The judgement: the numbered steps of `receipt.md` §13, and the rule that makes a verdict of them (§14).
 
+use hallmark_attestation::{Kind, Report};
 use hallmark_receipt::{
     Bundle, Certificate, Digest, KeyId, Model, Nonce, Opening, Receipt, RequestId, Revocation,
 };
 
+use self::hardware::Hardware;
 use crate::check::{Check, CheckId, Outcome, Reason, Why};
 use crate::policy::Policy;
 use crate::{Replayer, time};
 
 mod evidence;
+pub mod hardware;
 mod model;
 mod node;
 mod replay;
@@ -29,6 +32,8 @@ pub struct Context {
     pub expected_model: Option<Digest>,
     /// The request that the verifier made.
     pub expected_request: Option<(RequestId, Nonce)>,
+    /// What the verifier knows about hardware.
+    pub hardware: Hardware,
 }
 
 /// Identities that a verifier trusts.
@@ -56,6 +61,8 @@ pub struct Verdict {
     pub stated: Option<Receipt>,
     /// Every check, in the order of [`CheckId`].
     pub checks: Vec<Check>,
+    /// What the hardware's evidence shows at the claimed time, if the bundle has some of a known kind.
+    pub hardware: Option<Box<Report>>,
     /// The decision.
     pub decision: Decision,
 }
@@ -76,7 +83,7 @@ pub enum Decision {
 pub enum Lacking {
     /// A check that the policy requires was not made.
     Required(CheckId),
-    /// Neither a re-run nor the word of a trusted identity.
+    /// Neither a re-run, nor the word of a trusted identity, nor hardware that runs pinned code.
     Anchor,
 }
 
@@ -88,6 +95,13 @@ pub enum Basis {
     Replay,
     /// An identity that the verifier trusts gave its word.
     TrustedIdentity,
+    /// Hardware of this kind, running code that the policy pins, holds the key that signed.
+    Hardware {
+        /// The kind.
+        kind: Kind,
+        /// Whether no hardware stands behind it, and the verifier was told to take that.
+        simulated: bool,
+    },
 }
 
 /// A value that the judge accepted. Nobody else can make one.
@@ -118,6 +132,11 @@ impl Verdict {
     /// The check `id`, if the bundle could be read that far.
     pub fn check(&self, id: CheckId) -> Option<&Check> {
         self.checks.iter().find(|check| check.id == id)
+    }
+
+    /// Whether evidence without hardware behind it is part of what was judged.
+    pub fn is_simulated(&self) -> bool {
+        self.hardware.as_ref().is_some_and(|report| report.simulated)
     }
 
     /// Whether the receipt is accepted.
@@ -153,6 +172,7 @@ pub fn judge(bundle: &[u8], policy: &Policy, context: &Context, replayer: Option
                 policy: policy.name.clone(),
                 stated: None,
                 checks,
+                hardware: None,
                 decision: Decision::Rejected,
             };
         }
@@ -173,14 +193,13 @@ pub fn judge_parsed(
         Ok(receipt) => receipt,
         Err(error) => {
             checks.push(Check::failed(CheckId::Statement, Reason::Statement(error)));
-            return finish(None, checks, policy);
+            return finish(None, checks, None, policy);
         }
     };
-    // 2. - 6. Who signed.
+    // 2. - 4., 6. Who signed.
     let certificate = node::certificate(bundle, &receipt, &mut checks);
     checks.push(node::revocation(certificate.as_ref(), &receipt, context));
     checks.push(node::identity(certificate.as_ref(), policy, context));
-    checks.push(node::time(&receipt, policy, context));
     checks.push(node::signature(bundle, certificate.as_ref()));
     checks.push(statement(&receipt, certificate.as_ref()));
     // 7. - 10. The model.
@@ -197,25 +216,39 @@ pub fn judge_parsed(
     }
     checks.push(openings(CheckId::Inputs, bundle.inputs.as_deref(), &receipt));
     checks.push(openings(CheckId::Outputs, bundle.outputs.as_deref(), &receipt));
-    // 14. - 16. The evidence.
+    // 14. - 17. The evidence.
     checks.push(evidence::list(bundle, &receipt));
     checks.push(evidence::word(bundle, &receipt, certificate.as_ref()));
     let replay = replay::replay(bundle, &receipt, &checks, replayer);
     checks.push(replay);
     checks.extend(seed::seed(&receipt, &checks));
-    checks.push(Check::not_checked(CheckId::Hardware, Why::NoHardware));
+    let hardware = hardware::judge(bundle, &receipt, certificate.as_ref(), policy, context);
+    // 5. again: the time, and who vouches for it.
+    checks.push(node::time(&receipt, policy, context, hardware.report.as_ref()));
+    checks.extend(hardware.checks);
     checks.push(Check::not_checked(CheckId::Settlement, Why::NotSettled));
-    finish(Some(receipt), checks, policy)
+    finish(Some(receipt), checks, hardware.report, policy)
 }
 
 /// §14: from checks to a decision.
-fn finish(receipt: Option<Receipt>, mut checks: Vec<Check>, policy: &Policy) -> Verdict {
+fn finish(
+    receipt: Option<Receipt>,
+    mut checks: Vec<Check>,
+    hardware: Option<Report>,
+    policy: &Policy,
+) -> Verdict {
     checks.sort_by_key(|check| check.id);
-    let decision = decide(receipt.as_ref(), &checks, policy);
-    Verdict { policy: policy.name.clone(), stated: receipt, checks, decision }
+    let decision = decide(receipt.as_ref(), &checks, hardware.as_ref(), policy);
+    let hardware = hardware.map(Box::new);
+    Verdict { policy: policy.name.clone(), stated: receipt, checks, hardware, decision }
 }
 
-fn decide(receipt: Option<&Receipt>, checks: &[Check], policy: &Policy) -> Decision {
+fn decide(
+    receipt: Option<&Receipt>,
+    checks: &[Check],
+    hardware: Option<&Report>,
+    policy: &Policy,
+) -> Decision {
     let passed = |id: CheckId| checks.iter().any(|check| check.id == id && check.has_passed());
     let Some(receipt) = receipt else { return Decision::Rejected };
     if checks.iter().any(Check::has_failed) {
@@ -237,6 +270,15 @@ fn decide(receipt: Option<&Receipt>, checks: &[Check], policy: &Policy) -> Decis
     }
     if passed(CheckId::Identity) && passed(CheckId::Word) && passed(CheckId::Signature) {
         basis.push(Basis::TrustedIdentity);
+    }
+    let runs_pinned_code =
+        hardware.filter(|report| hardware::has_passed(report, hallmark_attestation::CheckId::Measurements));
+    if let Some(report) = runs_pinned_code
+        && passed(CheckId::Hardware)
+        && passed(CheckId::AttestedKey)
+        && passed(CheckId::Signature)
+    {
+        basis.push(Basis::Hardware { kind: report.kind, simulated: report.simulated });
     }
     if basis.is_empty() {
         lacking.push(Lacking::Anchor);

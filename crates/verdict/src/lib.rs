@@ -2,8 +2,9 @@
 //!
 //! Every check has three outcomes: passed, failed, not checked. Any failed check rejects. A check that the policy requires and
 //! that was not made leaves the verdict undecided. And **a key that travels in a bundle is never a trust anchor**: a receipt is
-//! accepted only where the output was re-run bit for bit on the verifier's own copy of the model, or where the node's
-//! identity is one that the verifier trusts and its word is among the evidence. Only [`judge`] makes a [`Verified`].
+//! accepted only where the output was re-run bit for bit on the verifier's own copy of the model, where the node's
+//! identity is one that the verifier trusts and its word is among the evidence, or where hardware that runs code which the policy
+//! pins holds the node's key. Only [`judge`] makes a [`Verified`].
 //!
 //! Pure: bytes, policy and `now` go in; re-execution comes in through [`Replayer`]. The steps are those of `spec/receipt.md` §13.
 //!
@@ -28,6 +29,7 @@ pub mod render;
 pub use check::{Check, CheckId, Outcome, Reason, Why};
 pub use hallmark_receipt::check::{Catalog, Cause, Question};
 pub use hallmark_receipt::time;
+pub use judge::hardware::Hardware;
 pub use judge::{Basis, Context, Decision, Lacking, Trust, Verdict, Verified, judge};
 pub use policy::{Policy, PolicyError};
 

@@ -1,5 +1,6 @@
 //! Policies: what a verifier asks for before it accepts.
 
+use hallmark_attestation as attestation;
 use hallmark_receipt::{Digest, KeyId};
 use serde::Deserialize;
 
@@ -11,8 +12,9 @@ pub const MAX_POLICY: usize = 1 << 20;
 /// What a verifier asks for.
 ///
 /// Whatever a policy says, three rules stand: a check that failed rejects; [`Policy::ALWAYS`] must pass; and nothing is accepted
-/// unless the output is anchored outside the bundle (a passed re-run, or the word of an identity that the verifier trusts).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// unless the output is anchored outside the bundle (a passed re-run, the word of an identity that the verifier trusts, or
+/// hardware that runs code which the policy pins).
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Its name, for the closing sentence.
     pub name: String,
@@ -28,6 +30,8 @@ pub struct Policy {
     pub max_age_seconds: Option<u64>,
     /// How far in the future a claimed time may lie, in seconds.
     pub clock_skew_seconds: u64,
+    /// What is asked of hardware evidence (`attestation.md` §8). Only code that it pins can make a key that travels count.
+    pub hardware: attestation::Policy,
 }
 
 /// Why a policy file is refused.
@@ -52,6 +56,9 @@ pub enum PolicyError {
         /// The name.
         name: String,
     },
+    /// The table `hardware` is refused.
+    #[error("`hardware`: {0}")]
+    Hardware(#[from] attestation::PolicyError),
     /// An id that is not 64 lower-case hexadecimal digits.
     #[error("`{key}`: `{text}` is not 64 lower-case hexadecimal digits")]
     Id {
@@ -76,6 +83,8 @@ struct File {
     models: Vec<String>,
     max_age_seconds: Option<u64>,
     clock_skew_seconds: Option<u64>,
+    #[serde(default)]
+    hardware: toml::Table,
 }
 
 impl Policy {
@@ -102,6 +111,7 @@ impl Policy {
             models: Vec::new(),
             max_age_seconds: None,
             clock_skew_seconds: Self::CLOCK_SKEW_SECONDS,
+            hardware: attestation::Policy::genuine(),
         }
     }
 
@@ -131,6 +141,9 @@ impl Policy {
     ///     models = ["0000000000000000000000000000000000000000000000000000000000000003"]
     ///     max_age_seconds = 86400
     ///     clock_skew_seconds = 60
+    ///
+    ///     [hardware.tdx]                          # sections as `hallmark attest policy init` prints them
+    ///     measurements = [{ name = "1.0", mrtd = "00" }]
     /// "#)?;
     /// assert_eq!(policy.max_age_seconds, Some(86400));
     /// # Ok::<(), hallmark_verdict::PolicyError>(())
@@ -146,8 +159,10 @@ impl Policy {
             .into_iter()
             .map(|name| CheckId::from_name(&name).ok_or(PolicyError::UnknownCheck { name }))
             .collect::<Result<_, _>>()?;
+        let name: String = file.name.chars().filter(|c| !c.is_control()).collect();
         Ok(Self {
-            name: file.name.chars().filter(|c| !c.is_control()).collect(),
+            hardware: attestation::Policy::from_table(name.clone(), file.hardware)?,
+            name,
             require,
             identities: ids("identities", file.identities)?.into_iter().map(KeyId).collect(),
             publishers: ids("publishers", file.publishers)?.into_iter().map(KeyId).collect(),

@@ -17,12 +17,23 @@ pub fn text(verdict: &Verdict) -> String {
         out.push_str(&headline(receipt));
         out.push('\n');
     }
-    push_table(&mut out, &verdict.checks, closing(verdict));
-    out
+    let hardware = |check: &Check<CheckId>| match (&verdict.hardware, check.id) {
+        (Some(report), CheckId::Hardware) => {
+            report.checks.iter().map(|row| format!("    {}", self::row(row))).collect()
+        }
+        _ => Vec::new(),
+    };
+    push_table(&mut out, &verdict.checks, hardware, closing(verdict));
+    if verdict.is_simulated() { attestation::mark(&out) } else { out }
 }
 
-/// Rows under their questions, then the closing sentences.
-fn push_table<C: Catalog>(out: &mut String, checks: &[Check<C>], closing: Vec<String>) {
+/// Rows under their questions, each with those below it, then the closing sentences.
+fn push_table<C: Catalog>(
+    out: &mut String,
+    checks: &[Check<C>],
+    below: impl Fn(&Check<C>) -> Vec<String>,
+    closing: Vec<String>,
+) {
     for question in Question::ALL {
         let mut rows = checks.iter().filter(|check| check.question == question).peekable();
         if rows.peek().is_none() {
@@ -31,8 +42,10 @@ fn push_table<C: Catalog>(out: &mut String, checks: &[Check<C>], closing: Vec<St
         out.push_str(question.text());
         out.push('\n');
         for check in rows {
-            out.push_str(&row(check));
-            out.push('\n');
+            for line in std::iter::once(row(check)).chain(below(check)) {
+                out.push_str(&line);
+                out.push('\n');
+            }
         }
     }
     for line in closing {
@@ -110,6 +123,15 @@ pub fn shown(verdict: &Verdict) -> Vec<String> {
                     short(&verified.value().claim.node.0)
                 )
             }
+            Basis::Hardware { kind, simulated: false } => {
+                format!(
+                    "{} hardware running code that the policy pins holds the key that signed this",
+                    kind.name()
+                )
+            }
+            Basis::Hardware { kind, simulated: true } => {
+                format!("SIMULATED {} evidence pins the code, and no hardware made it", kind.name())
+            }
         })
         .collect()
 }
@@ -146,11 +168,15 @@ pub fn to_object(verdict: &Verdict) -> Object {
         ("not_shown", list(not_shown(verdict).into_iter().map(str::to_owned).collect())),
         ("policy", verdict.policy.as_str().into()),
         ("shown", list(shown(verdict))),
+        ("simulated", Value::Bool(verdict.is_simulated())),
         ("summary", list(closing(verdict))),
     ]);
     if let Decision::Undecided(lacking) = &verdict.decision {
         let lacking = lacking.iter().map(|item| lacking_text(*item)).collect();
         members.insert("lacking".to_owned(), list(lacking));
+    }
+    if let Some(report) = &verdict.hardware {
+        members.insert("hardware".to_owned(), Value::Object(attestation::to_object(report)));
     }
     if let Some(receipt) = &verdict.stated {
         let stated = object([
@@ -202,7 +228,7 @@ fn lacking_text(lacking: Lacking) -> String {
     match lacking {
         Lacking::Required(id) => format!("the required check `{id}` was not made"),
         Lacking::Anchor => {
-            "nothing outside the bundle vouches for it: it needs a re-run on your own copy of the model, or an identity that you trust"
+            "nothing outside the bundle vouches for it: it needs a re-run on your own copy of the model, an identity that you trust, or hardware whose code your policy pins"
                 .to_owned()
         }
     }

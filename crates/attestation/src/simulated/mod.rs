@@ -187,6 +187,10 @@ pub fn roots(seed: Seed) -> Result<Vec<Digest>, ProduceError> {
 }
 
 impl Producer for Provider {
+    fn is_simulated(&self) -> bool {
+        true
+    }
+
     fn kind(&self) -> Kind {
         self.form.kind()
     }

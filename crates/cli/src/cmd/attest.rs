@@ -3,15 +3,11 @@
 #[cfg(feature = "simulated")]
 mod produce;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
-#[cfg(feature = "simulated")]
-use hallmark_attestation::anchors;
-use hallmark_attestation::encoding::MAX_FILE;
 use hallmark_attestation::policy::{MAX_POLICY, TEMPLATE};
 use hallmark_attestation::{Context, Dangers, Input, Kind, Policy, show, verify};
-use hallmark_receipt::Digest;
 use hallmark_receipt::json::Value as Strict;
 use hallmark_receipt::wire::from_hex;
 use hallmark_verdict::render;
@@ -21,11 +17,9 @@ use super::verify::paint;
 use crate::args::{AttestCommand, AttestPolicyCommand, AttestVerify, KindArg};
 use crate::console;
 use crate::disk;
+use crate::environment::{development_roots, read, read_all};
 use crate::fault::{Exit, Note};
 use crate::time;
-
-/// The most files of collateral.
-const MAX_FILES: usize = 64;
 
 /// Runs `attest COMMAND`.
 pub fn run(app: &App, command: AttestCommand) -> Result<Exit> {
@@ -69,11 +63,11 @@ fn judge(app: &App, args: &AttestVerify) -> Result<Exit> {
         collateral: &collateral,
         event_log: event_log.as_deref(),
     };
-    let roots = development_roots(args);
+    let roots = development_roots(&args.dangers);
     let context = Context {
         nonce: nonce.as_deref(),
         binding: report_data.as_deref(),
-        dangers: Dangers { accept_simulated: &roots, accept_debug: args.dangerously_accept_debug },
+        dangers: Dangers { accept_simulated: &roots, accept_debug: args.dangers.dangerously_accept_debug },
         ..Context::new(at, &policy)
     };
     let report = verify(args.kind.into(), &input, &context);
@@ -87,18 +81,6 @@ fn judge(app: &App, args: &AttestVerify) -> Result<Exit> {
         1 => Exit::Rejected,
         _ => Exit::Undecided,
     })
-}
-
-/// The development roots to take: none, unless asked.
-#[cfg(feature = "simulated")]
-fn development_roots(args: &AttestVerify) -> Vec<Digest> {
-    if args.dangerously_accept_simulated { anchors::development() } else { Vec::new() }
-}
-
-/// None: this program was built without development evidence.
-#[cfg(not(feature = "simulated"))]
-fn development_roots(_: &AttestVerify) -> Vec<Digest> {
-    Vec::new()
 }
 
 /// Every field, as JSON: nested, and the same for people and programs.
@@ -137,35 +119,6 @@ fn instant(text: &str) -> Result<u64> {
 fn hex(flag: &str, text: &str) -> Result<Vec<u8>> {
     from_hex(&text.to_ascii_lowercase())
         .ok_or_else(|| Note::usage(format!("{flag} takes pairs of hexadecimal digits")).error())
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    disk::read(path, MAX_FILE as u64).with_context(|| Note::new(format!("{} cannot be read", path.display())))
-}
-
-/// The files, and those of the folders, in the order of their names.
-fn read_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let unreadable = || Note::new(format!("{} cannot be read", path.display()));
-        let mut inside = Vec::new();
-        for entry in path.read_dir().with_context(unreadable)?.take(MAX_FILES.saturating_add(1)) {
-            let entry = entry.with_context(unreadable)?.path();
-            if entry.is_file() {
-                inside.push(entry);
-            }
-        }
-        inside.sort();
-        files.extend(inside);
-    }
-    if files.len() > MAX_FILES {
-        return Err(Note::usage(format!("more than {MAX_FILES} files of one sort")).error());
-    }
-    files.iter().map(|file| read(file)).collect()
 }
 
 fn slices(files: &[Vec<u8>]) -> Vec<&[u8]> {

@@ -120,7 +120,7 @@ fn answer(node: &App, story: &mut Story, shipped: &'static Shipped, dir: &Path) 
     let start = Instant::now();
     let outputs = infer::compute(node, &copy, &inputs)?;
     let run_time = start.elapsed();
-    let (bundle, _) = infer::receipt(node, &copy, inputs.clone(), outputs.clone(), &[])?;
+    let (bundle, _) = infer::receipt(node, &copy, inputs.clone(), outputs.clone(), &infer::Asked::default())?;
     let path = dir.join(format!("{}.receipt.json", shipped.name));
     Disk::default().write(&path, bundle.to_json().as_bytes(), Access::Private)?;
     story.say("");

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use hallmark_engine::{Options, Program};
 use hallmark_receipt::json::Object;
 use hallmark_receipt::{
-    Bundle, Data, Model, Nonce, Opening, Receipt, RequestId, Salt, Tensor, Wanted, Work, issue,
+    Bundle, Data, Model, Nonce, Opening, Receipt, RequestId, Salt, Signer as _, Tensor, Wanted, Work, issue,
 };
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use super::receipts::SUFFIX;
 use crate::args::{EvidenceArg, Infer, InferInput};
 use crate::console::{self, Progress};
 use crate::disk::{self, Access, Disk};
+use crate::environment;
 use crate::fault::{Exit, Note};
 use crate::keys::{self, KeysError};
 use crate::model::{self, Copy};
@@ -52,7 +53,7 @@ pub fn run(app: &App, args: &Infer) -> Result<Exit> {
             // Whether it can be written at all shows before keys are made.
             drop(disk.stage(path, b"", Access::Private)?);
         }
-        let (bundle, receipt) = receipt(app, &copy, inputs, outputs.clone(), &args.evidence)?;
+        let (bundle, receipt) = receipt(app, &copy, inputs, outputs.clone(), &Asked::from(args))?;
         let text = bundle.to_json();
         if let Some(path) = &args.receipt {
             staged.push(disk.stage(path, text.as_bytes(), Access::Private)?);
@@ -108,13 +109,28 @@ pub fn options(app: &App) -> Options {
     }
 }
 
+/// Which evidence a receipt is to have; both of `signature` and `replay` where nothing is named.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// The kinds.
+    pub evidence: &'a [EvidenceArg],
+    /// The environment of `tee`.
+    pub environment: Option<&'a str>,
+}
+
+impl<'a> From<&'a Infer> for Asked<'a> {
+    fn from(args: &'a Infer) -> Self {
+        Self { evidence: &args.evidence, environment: args.environment.as_deref() }
+    }
+}
+
 /// Issues a receipt, with keys made on first use.
 pub fn receipt(
     app: &App,
     copy: &Copy,
     inputs: Named,
     outputs: Named,
-    evidence: &[EvidenceArg],
+    asked: &Asked<'_>,
 ) -> Result<(Bundle, Receipt)> {
     let (key, made) = keys::ready(&app.home, &time::now).context("the receipt cannot be signed")?;
     if let Some(made) = made {
@@ -123,10 +139,18 @@ pub fn receipt(
         }
         console::note(&format!("made a receipt key: {} (`hallmark keys show`)", made.receipt));
     }
-    let all = evidence.is_empty();
+    let has = |kind| asked.evidence.contains(&kind);
+    let environment = if has(EvidenceArg::Tee) {
+        let attester = environment::attester(asked.environment, &key.secret.public_key())?;
+        Some(attester.environment(time::now() / 1000))
+    } else {
+        None
+    };
+    let all = asked.evidence.is_empty();
     let wanted = Wanted {
-        signature: all || evidence.contains(&EvidenceArg::Signature),
-        replay: (all || evidence.contains(&EvidenceArg::Replay)).then_some(copy.manifest().numeric),
+        signature: all || has(EvidenceArg::Signature),
+        replay: (all || has(EvidenceArg::Replay)).then_some(copy.manifest().numeric),
+        environment,
     };
     let work = Work {
         network: NETWORK.to_owned(),

@@ -31,7 +31,7 @@ pub fn run(app: &App, args: &args::Proxy) -> Result<Exit> {
             .error());
     }
     let gateways = gateways(args)?;
-    let context = verify::context(app, &[], None)?;
+    let context = verify::context(app, &[], None, &args.hardware)?;
     let sample = sample(app, args)?;
     let copies: Vec<String> =
         sample.copies.iter().map(|(name, copy)| format!("{name} answered by model {}", copy.id)).collect();

@@ -8,13 +8,14 @@ use anyhow::{Context as _, Result};
 use hallmark_gateway::providers::{Client, Patience, Providers, Secret};
 use hallmark_gateway::tensors::json as tensor_json;
 use hallmark_gateway::{ApiKey, Builder, Folder, Gateway, GraphModel, Judge, Keep, Limits, keyfile};
+use hallmark_receipt::{PublicKey, Signer as _};
 use serde_json::{Map, Value, json};
 
 use super::App;
 use super::chat::runtime;
 use super::infer::{self, NETWORK, sample};
 use super::verify;
-use crate::args::Up;
+use crate::args::{HardwareArgs, Up};
 use crate::console;
 use crate::disk::{self, Access, Disk};
 use crate::fault::{Exit, Note};
@@ -41,15 +42,17 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
         .error());
     }
     let (key, _) = keys::ready(&app.home, &time::now).context("receipts cannot be signed")?;
+    let public = key.secret.public_key();
     let store = Folder::open(app.home.root().join("gateway"), Keep::default());
     let judge = Judge {
         policy: verify::policy(&app.config.policy.value)?,
-        context: verify::context(app, &[], None)?,
+        context: verify::context(app, &[], None, &HardwareArgs::default())?,
     };
     let builder = Gateway::builder(NETWORK, key.certificate, Arc::new(key.secret))
         .store(Arc::new(store.context("receipts cannot be kept")?))
         .judge(judge)
         .hosts(args.host.clone());
+    let builder = environment(args, builder, &public)?;
     let has_keys = !clients.is_empty();
     let (builder, names) = models(app, args, builder.keys(clients))?;
     let gateway = providers(args, builder)?.build()?;
@@ -60,6 +63,12 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
         gateway.serve(listener, stopped()).await.context("the gateway ended")
     })?;
     Ok(Exit::Accepted)
+}
+
+/// Puts evidence of the environment into receipts, if asked.
+fn environment(args: &Up, builder: Builder, key: &PublicKey) -> Result<Builder> {
+    let Some(name) = &args.environment else { return Ok(builder) };
+    Ok(builder.environment(Arc::new(crate::environment::attester(Some(name), key)?)))
 }
 
 /// The first model of each kind, for the banner.

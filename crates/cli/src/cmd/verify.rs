@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::receipts::read_bundle;
-use crate::args::Verify;
+use crate::args::{HardwareArgs, Verify};
 use crate::console::{self, BOLD, DIM, GREEN, Progress, RED, YELLOW, styled};
 use crate::disk;
+use crate::environment;
 use crate::fault::{self, Exit, Note};
 use crate::keys;
 use crate::language::Copies;
@@ -24,7 +25,7 @@ use crate::time;
 pub fn run(app: &App, args: &Verify) -> Result<Exit> {
     let policy = policy(args.policy.as_deref().unwrap_or(&app.config.policy.value))?;
     let copy = args.model.as_deref().map(|text| model::resolve(&app.home, text)).transpose()?;
-    let context = context(app, &args.trust, copy.as_ref())?;
+    let context = context(app, &args.trust, copy.as_ref(), &args.hardware)?;
     let replayer = Copies::new(app, copy.as_ref());
     let mut exit = Exit::Accepted;
     let mut results = Vec::new();
@@ -80,8 +81,9 @@ pub fn policy(name: &str) -> Result<Policy> {
     Policy::parse(&text).with_context(|| Note::usage(format!("the policy {name} is not understood")))
 }
 
-/// What this verifier knows: the time, its pins and revocations, and what the command line names: identities to trust, a model.
-pub fn context(app: &App, trust: &[String], copy: Option<&Copy>) -> Result<Context> {
+/// What this verifier knows: the time, its pins and revocations, and what the command line names: identities to trust, a model, what is
+/// known of hardware.
+pub fn context(app: &App, trust: &[String], copy: Option<&Copy>, hardware: &HardwareArgs) -> Result<Context> {
     let known = keys::pins(&app.home)?.into_iter().map(|pin| pin.key.id()).collect();
     let named = trust.iter().map(|text| trusted(text)).collect::<Result<_>>()?;
     let revocations: Vec<_> =
@@ -90,6 +92,7 @@ pub fn context(app: &App, trust: &[String], copy: Option<&Copy>) -> Result<Conte
         trust: Trust { named, known },
         revocations: (!revocations.is_empty()).then_some(revocations),
         expected_model: copy.map(|copy| copy.id()),
+        hardware: environment::hardware(hardware)?,
         ..Context::at(time::now())
     })
 }
@@ -118,6 +121,13 @@ pub fn exit_of(verdict: &Verdict) -> Exit {
 
 /// A line of the judge with colour on its mark, which is a word by itself.
 pub fn paint(line: &str) -> String {
+    if let Some(rest) = line.strip_prefix("SIMULATED ") {
+        return format!("{} {}", styled(RED, "SIMULATED"), paint(rest));
+    }
+    // Rows of the hardware's own stand deeper.
+    if let Some(rest) = line.strip_prefix("    ") {
+        return format!("    {}", paint(rest));
+    }
     for (mark, style) in [("  ok  ", GREEN), ("  no  ", RED), ("  --  ", YELLOW)] {
         if let Some(rest) = line.strip_prefix(mark) {
             return format!("{}{rest}", styled(style, mark));

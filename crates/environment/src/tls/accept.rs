@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::leaf::{self, Provisional};
 use super::{
-    ALPN, AttestedStream, EXCHANGE, Environment, PENDING, Requirements, TlsError, digest, exporter, frame,
+    ALPN, AttestedStream, EXCHANGE, PENDING, Presenter, Requirements, TlsError, digest, exporter, frame,
     nonce,
 };
 
@@ -24,7 +24,7 @@ pub(super) const HELLO: usize = 34;
 /// Accepts connections and shows each one an environment.
 pub struct Acceptor {
     pub(super) tls: TlsAcceptor,
-    environment: Arc<Environment>,
+    presenter: Arc<Presenter>,
     /// Of clients; without any it talks to everybody.
     requirements: Option<Requirements>,
     exchange: Duration,
@@ -34,14 +34,14 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Shows `environment` to everybody.
-    pub fn new(environment: Arc<Environment>) -> Result<Self, TlsError> {
-        Self::over(environment, None)
+    /// Shows itself to everybody.
+    pub fn new(presenter: Arc<Presenter>) -> Result<Self, TlsError> {
+        Self::over(presenter, None)
     }
 
     /// Talks to clients alone that show an environment of their own.
-    pub fn requiring(environment: Arc<Environment>, of_clients: Requirements) -> Result<Self, TlsError> {
-        Self::over(environment, Some(of_clients))
+    pub fn requiring(presenter: Arc<Presenter>, of_clients: Requirements) -> Result<Self, TlsError> {
+        Self::over(presenter, Some(of_clients))
     }
 
     /// With another limit of the time that handshake and exchange may take together.
@@ -56,7 +56,7 @@ impl Acceptor {
         Self { most, pending: Semaphore::new(most.min(Semaphore::MAX_PERMITS)), ..self }
     }
 
-    fn over(environment: Arc<Environment>, requirements: Option<Requirements>) -> Result<Self, TlsError> {
+    fn over(presenter: Arc<Presenter>, requirements: Option<Requirements>) -> Result<Self, TlsError> {
         let provider = leaf::provider();
         let config =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&TLS13])?;
@@ -64,13 +64,13 @@ impl Acceptor {
             Some(_) => config.with_client_cert_verifier(Arc::new(Provisional(provider))),
             None => config.with_no_client_auth(),
         };
-        let mut config = config.with_cert_resolver(leaf::resolver(environment.signer())?);
+        let mut config = config.with_cert_resolver(leaf::resolver(presenter.signer())?);
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self {
             tls: TlsAcceptor::from(Arc::new(config)),
-            environment,
+            presenter,
             requirements,
             exchange: EXCHANGE,
             most: PENDING,
@@ -106,11 +106,11 @@ impl Acceptor {
         let session = Session {
             role: Role::Server,
             exporter: &exporter,
-            server_leaf: digest(self.environment.key()),
+            server_leaf: digest(self.presenter.key()),
             client_leaf: client.as_ref().map(|(_, key)| digest(key)),
             nonce: &hello.nonce,
         };
-        let presentation = self.environment.present(&session, hello.wants == Wants::Fresh).await?;
+        let presentation = self.presenter.present(&session, hello.wants == Wants::Fresh).await?;
         let nonce = nonce()?;
         let wants = client.as_ref().map_or(Wants::Nothing, |(requirements, _)| requirements.wants());
         frame::write(&mut stream, &[&Hello { nonce, wants }.encode(), &presentation]).await?;

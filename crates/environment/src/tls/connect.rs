@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::accept::HELLO;
 use super::leaf::{self, Provisional};
 use super::{
-    ALPN, AttestedStream, EXCHANGE, Environment, Requirements, TlsError, digest, exporter, frame, nonce,
+    ALPN, AttestedStream, EXCHANGE, Presenter, Requirements, TlsError, digest, exporter, frame, nonce,
 };
 
 /// Opens connections to servers whose environment it accepts.
@@ -23,7 +23,7 @@ pub struct Connector {
     pub(super) tls: TlsConnector,
     requirements: Requirements,
     /// What it shows of itself to a server that wants it.
-    environment: Option<Arc<Environment>>,
+    presenter: Option<Arc<Presenter>>,
     exchange: Duration,
 }
 
@@ -34,8 +34,8 @@ impl Connector {
     }
 
     /// A client in an environment of its own, which it shows to servers that want it.
-    pub fn showing(environment: Arc<Environment>, requirements: Requirements) -> Result<Self, TlsError> {
-        Self::over(requirements, Some(environment))
+    pub fn showing(presenter: Arc<Presenter>, requirements: Requirements) -> Result<Self, TlsError> {
+        Self::over(requirements, Some(presenter))
     }
 
     /// With another limit of the time that handshake and exchange may take together.
@@ -44,21 +44,21 @@ impl Connector {
         Self { exchange, ..self }
     }
 
-    fn over(requirements: Requirements, environment: Option<Arc<Environment>>) -> Result<Self, TlsError> {
+    fn over(requirements: Requirements, presenter: Option<Arc<Presenter>>) -> Result<Self, TlsError> {
         let provider = leaf::provider();
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Provisional(provider)));
-        let mut config = match &environment {
-            Some(environment) => config.with_client_cert_resolver(leaf::resolver(environment.signer())?),
+        let mut config = match &presenter {
+            Some(presenter) => config.with_client_cert_resolver(leaf::resolver(presenter.signer())?),
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
         let tls = TlsConnector::from(Arc::new(config));
-        Ok(Self { tls, requirements, environment, exchange: EXCHANGE })
+        Ok(Self { tls, requirements, presenter, exchange: EXCHANGE })
     }
 
     /// Handshake and exchange over `io`. Who the server is does not depend on where it was found: its environment alone counts.
@@ -85,23 +85,23 @@ impl Connector {
         frame::write(&mut stream, &[&hello.encode()]).await?;
         let hello = Hello::parse(&frame::read(&mut stream, HELLO).await?)?;
         // A server that wants a presentation has asked for the client's leaf in the handshake (§10.5).
-        let shown = match (hello.wants, &self.environment) {
+        let shown = match (hello.wants, &self.presenter) {
             (Wants::Nothing, _) => None,
-            (_, Some(environment)) => Some(environment),
+            (_, Some(presenter)) => Some(presenter),
             (_, None) => return Err(TlsError::NoEnvironment),
         };
         let session = Session {
             role: Role::Server,
             exporter: &exporter,
             server_leaf: digest(&key),
-            client_leaf: shown.map(|environment| digest(environment.key())),
+            client_leaf: shown.map(|presenter| digest(presenter.key())),
             nonce: &nonce,
         };
         let presentation = frame::read(&mut stream, MAX_MESSAGE).await?;
         let peer = self.requirements.judge(&presentation, &session, &key)?;
-        if let Some(environment) = shown {
+        if let Some(presenter) = shown {
             let session = Session { role: Role::Client, nonce: &hello.nonce, ..session };
-            let presentation = environment.present(&session, hello.wants == Wants::Fresh).await?;
+            let presentation = presenter.present(&session, hello.wants == Wants::Fresh).await?;
             frame::write(&mut stream, &[&presentation]).await?;
             if frame::read(&mut stream, DONE.len()).await? != DONE {
                 return Err(MessageError::Unexpected { expected: "done" }.into());

@@ -31,12 +31,12 @@ fn signer_of(seed: u8) -> SharedSigner {
 }
 
 /// An environment with its own key and producers.
-fn environment_of(seed: u8, producers: Vec<SharedProducer>) -> Arc<Environment> {
-    Arc::new(Environment::new(signer_of(seed), Binding::default(), producers, HOUR).unwrap())
+fn presenter_of(seed: u8, producers: Vec<SharedProducer>) -> Arc<Presenter> {
+    Arc::new(Presenter::new(signer_of(seed), Binding::default(), producers, HOUR).unwrap())
 }
 
-fn environment(form: Form, seed: u8) -> Arc<Environment> {
-    environment_of(seed, vec![Box::new(Provider::new(form))])
+fn presenter(form: Form, seed: u8) -> Arc<Presenter> {
+    presenter_of(seed, vec![Box::new(Provider::new(form))])
 }
 
 /// Any genuine environment, if development roots count.

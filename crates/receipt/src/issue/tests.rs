@@ -32,7 +32,7 @@ fn work() -> Work {
         parents: vec![Digest([9; 32])],
         time: 15,
         price: Some(Price { amount: "120".into(), asset: "OPG".into() }),
-        evidence: Wanted { signature: true, replay: Some(1) },
+        evidence: Wanted { signature: true, replay: Some(1), environment: None },
         manifest: Some(manifest),
         graph: Some(vec![1, 2, 3]),
         publications: Vec::new(),

@@ -1,5 +1,6 @@
 //! Who signed, and when (`receipt.md` §13.2 - §13.6).
 
+use hallmark_attestation::{Decision, Report};
 use hallmark_receipt::{Bundle, Certificate, Purpose, Receipt};
 
 use super::{Context, when};
@@ -77,8 +78,8 @@ pub fn identity(certificate: Option<&Certificate>, policy: &Policy, context: &Co
     }
 }
 
-/// Step 5: the claimed time is not impossible. That it is true, nothing outside the node says.
-pub fn time(receipt: &Receipt, policy: &Policy, context: &Context) -> Check {
+/// Step 5: the claimed time is not impossible. That it is true, nothing outside the node says; hardware may say what it is not before.
+pub fn time(receipt: &Receipt, policy: &Policy, context: &Context, hardware: Option<&Report>) -> Check {
     let id = CheckId::Time;
     let (time, now) = (receipt.time, context.now);
     if time > now.saturating_add(policy.clock_skew_seconds.saturating_mul(1000)) {
@@ -89,7 +90,18 @@ pub fn time(receipt: &Receipt, policy: &Policy, context: &Context) -> Check {
     {
         return Check::failed(id, Reason::TooOld { time: when(time), now: when(now), limit_seconds });
     }
-    Check::not_checked(id, Why::NodesWord { time: when(time) })
+    let time = when(time);
+    let made = hardware.and_then(|report| match &report.decision {
+        Decision::Accepted(attested) => Some((report.kind, attested.made()?)),
+        _ => None,
+    });
+    Check::not_checked(
+        id,
+        match made {
+            Some((kind, made)) => Why::NotBefore { time, made: hallmark_receipt::time::when(made), kind },
+            None => Why::NodesWord { time },
+        },
+    )
 }
 
 /// Step 6: the certified key signed the envelope.

@@ -12,12 +12,13 @@ use crate::time;
 pub fn text(report: &Report) -> String {
     let mut out = headline(report);
     out.push('\n');
-    push_table(&mut out, &report.checks, closing(report));
-    if report.simulated {
-        // Whoever quotes a single line must quote this too.
-        out = out.lines().map(|line| format!("SIMULATED {line}\n")).collect();
-    }
-    out
+    push_table(&mut out, &report.checks, |_| Vec::new(), closing(report));
+    if report.simulated { mark(&out) } else { out }
+}
+
+/// Whoever quotes a single line of it must quote this too.
+pub(super) fn mark(text: &str) -> String {
+    text.lines().map(|line| format!("SIMULATED {line}\n")).collect()
 }
 
 fn headline(report: &Report) -> String {

@@ -145,7 +145,7 @@ pub fn work(name: &str, seed: u8) -> Work {
         parents: Vec::new(),
         time: TIME,
         price: None,
-        evidence: Wanted { signature: true, replay: Some(1) },
+        evidence: Wanted { signature: true, replay: Some(1), environment: None },
         manifest: Some(manifest),
         graph: Some(SKELETON.to_vec()),
         publications: Vec::new(),
@@ -187,8 +187,11 @@ pub fn bundles() -> Vec<Bundle> {
         publications: vec![publication("second", 31)],
         ..work("second", 2)
     };
-    let plain =
-        Work { graph: None, evidence: Wanted { signature: false, replay: Some(1) }, ..work("first", 3) };
+    let plain = Work {
+        graph: None,
+        evidence: Wanted { signature: false, replay: Some(1), environment: None },
+        ..work("first", 3)
+    };
     let redacted = sign(work("first", 4), &alice()).redact();
     vec![sign(full, &alice()), sign(priced, &bob()), sign(plain, &alice()), redacted]
 }

@@ -6,6 +6,7 @@
 mod fixture;
 mod forgery;
 mod form;
+mod hardware;
 mod judgement;
 mod privacy;
 mod resigned;

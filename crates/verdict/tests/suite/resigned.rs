@@ -90,7 +90,7 @@ fn name_only(work: &mut Work) {
     work.model = Model::Claimed { provider: "acme".into(), name: "first".into() };
     work.manifest = None;
     work.graph = None;
-    work.evidence = Wanted { signature: true, replay: None };
+    work.evidence = Wanted { signature: true, replay: None, environment: None };
 }
 
 fn codes(verdict: &Verdict) -> Vec<&'static str> {

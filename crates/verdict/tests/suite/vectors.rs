@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hallmark_attestation::simulated::{Form, Provider};
 use hallmark_receipt::json::{Object, Value, object};
 use hallmark_receipt::{
     Bundle, Certificate, DType, Envelope, Evidence, Model, Opening, PayloadType, Purpose, Receipt, Salt,
@@ -16,6 +17,7 @@ use hallmark_verdict::{Cause as _, Check, Outcome};
 
 use crate::fixture::*;
 use crate::forgery::{EDITS, edited, places};
+use crate::hardware::{attested, environment_of};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../vectors/receipt")
@@ -35,6 +37,9 @@ fn cases() -> BTreeMap<String, String> {
     add("valid-every-type", sign(every_type(), &alice()).to_json());
     add("valid-compact", Value::parse(full.to_json().as_bytes(), 1 << 20).unwrap().canonical());
     add("valid-escaped", full.to_json().replace("\"envelope\"", "\"\\u0065nvelope\""));
+    // Held together, and by no hardware: refused by whoever did not ask for development evidence.
+    add("simulated-attested", attested(Form::Nitro).to_json());
+    add("simulated-key-elsewhere", key_elsewhere().to_json());
     add("forged-re-signed", sign(work("first", 1), &mallory()).to_json());
     for (name, bundle) in tampered_bundles(&full, &p256) {
         add(&format!("tampered-{name}"), bundle.to_json());
@@ -45,6 +50,14 @@ fn cases() -> BTreeMap<String, String> {
         add(&format!("tampered-{name}"), text.replacen(from, to, 1));
     }
     cases
+}
+
+/// The environment of another's key.
+fn key_elsewhere() -> Bundle {
+    let mut work = work("first", 8);
+    work.evidence.environment =
+        Some(environment_of(&Provider::new(Form::Nitro), &mallory().key.public_key()));
+    sign(work, &alice())
 }
 
 /// A model that is only named, with inputs of every element type.
@@ -68,7 +81,7 @@ fn every_type() -> Work {
         model: Model::Claimed { provider: "acme".into(), name: "big".into() },
         manifest: None,
         graph: None,
-        evidence: Wanted { signature: true, replay: None },
+        evidence: Wanted { signature: true, replay: None, environment: None },
         inputs,
         outputs: vec![opening("nan", &[f32::NAN, f32::INFINITY, -0.0], 1)],
         parameters: object([("seed", Value::Int(7)), ("temperature", "0.7".into())]),
@@ -262,7 +275,7 @@ fn vectors_are_current_and_judged_as_expected() {
         assert_eq!(std::fs::read_to_string(folder().join(name)).unwrap_or_default(), *text, "{name}");
         let verdict = Verifier::Model.judge(text.as_bytes());
         let pinned = Verifier::Pin.judge(text.as_bytes());
-        if name.starts_with("tampered-") {
+        if name.starts_with("tampered-") || name.starts_with("simulated-") {
             assert_eq!((verdict.exit_code(), pinned.exit_code()), (1, 1), "{name}");
         } else {
             assert_eq!(verdict.reasons().count(), 0, "{name}");
@@ -301,6 +314,7 @@ fn second_verifier(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> Option<O
 fn assert_agreement(folder: &Path, files: &BTreeMap<String, Vec<u8>>) {
     // The checks that need nothing but the bundle.
     let made = [
+        "attested-key",
         "bundle",
         "certificate",
         "claim",
@@ -348,8 +362,12 @@ fn the_second_verifier_agrees_on_the_vectors() {
 #[test]
 fn the_second_verifier_agrees_on_edits() {
     let mut cases = BTreeMap::new();
-    let documents: Vec<Value> =
-        bundles().iter().map(|b| Value::parse(b.to_json().as_bytes(), 1 << 20).unwrap()).collect();
+    let attested = attested(Form::Nitro);
+    let documents: Vec<Value> = bundles()
+        .iter()
+        .chain([&attested])
+        .map(|b| Value::parse(b.to_json().as_bytes(), 1 << 20).unwrap())
+        .collect();
     for (number, document) in documents.iter().enumerate() {
         let other = &documents[(number + 1) % documents.len()];
         for place in places(document) {

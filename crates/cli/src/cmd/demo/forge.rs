@@ -118,7 +118,8 @@ fn signed_anew(material: &Material<'_>) -> Result<Vec<u8>> {
     };
     let outputs = outputs.iter().map(change).collect::<Result<infer::Named>>()?;
     let copy: &Copy = copy;
-    let (bundle, _) = infer::receipt(&material.forger, copy, inputs.clone(), outputs, &[])?;
+    let (bundle, _) =
+        infer::receipt(&material.forger, copy, inputs.clone(), outputs, &infer::Asked::default())?;
     Ok(bundle.to_json().into_bytes())
 }
 

@@ -9,10 +9,10 @@ use super::*;
 
 /// TLS with a leaf of this key, and nothing else of the protocol.
 async fn handshake(key: u8, mutual: bool, io: TcpStream) -> TlsStream<TcpStream> {
-    let environment = environment(Form::Nitro, key);
+    let presenter = presenter(Form::Nitro, key);
     let acceptor = match mutual {
-        true => Acceptor::requiring(environment, requirements(false)),
-        false => Acceptor::new(environment),
+        true => Acceptor::requiring(presenter, requirements(false)),
+        false => Acceptor::new(presenter),
     };
     acceptor.unwrap().tls.accept(io).await.unwrap()
 }
@@ -64,7 +64,7 @@ async fn refused(key: u8, fresh: bool, answer: impl FnOnce(Session<'_>) -> Vec<u
 
 #[tokio::test]
 async fn who_passes_on_anothers_evidence_is_refused() {
-    let genuine = Acceptor::new(environment(Form::Nitro, 1)).unwrap();
+    let genuine = Acceptor::new(presenter(Form::Nitro, 1)).unwrap();
     for fresh in [false, true] {
         let ((victim, taken), (onward, at_genuine)) = (pair().await, pair().await);
         // It ends both sessions itself and passes on every byte in clear, both ways.
@@ -149,7 +149,7 @@ async fn a_signature_counts_for_one_session_one_role_and_one_nonce() {
 
 #[tokio::test]
 async fn an_old_session_cannot_be_played_again() {
-    let acceptor = Acceptor::new(environment(Form::Nitro, 1)).unwrap();
+    let acceptor = Acceptor::new(presenter(Form::Nitro, 1)).unwrap();
     // What the genuine server said to somebody, taken down by that somebody.
     let (ours, theirs) = pair().await;
     let listening = connector(false);
@@ -178,7 +178,7 @@ async fn fresh_evidence_must_be_fresh() {
 #[tokio::test]
 async fn old_evidence_is_refused_by_a_policy_that_sets_an_age() {
     let (producer, _) = twisted(Form::Nitro, |request| Request { at: request.at - 3600, ..request });
-    let acceptor = Acceptor::new(environment_of(1, vec![producer])).unwrap();
+    let acceptor = Acceptor::new(presenter_of(1, vec![producer])).unwrap();
     let policy = Policy::parse("name = 'p'\n[nitro]\nmax_age_seconds = 600").unwrap();
     let connector = Connector::new(Requirements { policy, ..requirements(false) }).unwrap();
     let (ours, theirs) = pair().await;
@@ -190,7 +190,7 @@ async fn old_evidence_is_refused_by_a_policy_that_sets_an_age() {
 #[tokio::test]
 async fn development_evidence_is_refused_unless_asked_for() {
     for form in [Form::Nitro, Form::TdxV4, Form::SnpV2] {
-        let acceptor = Acceptor::new(environment(form, 1)).unwrap();
+        let acceptor = Acceptor::new(presenter(form, 1)).unwrap();
         let plain = Requirements { dangerously_accept_simulated: Vec::new(), ..requirements(false) };
         let connector = Connector::new(plain).unwrap();
         let (ours, theirs) = pair().await;
@@ -202,9 +202,9 @@ async fn development_evidence_is_refused_unless_asked_for() {
 
 #[tokio::test]
 async fn a_client_that_reflects_the_servers_words_is_refused() {
-    let acceptor = Acceptor::requiring(environment(Form::Nitro, 1), requirements(false)).unwrap();
+    let acceptor = Acceptor::requiring(presenter(Form::Nitro, 1), requirements(false)).unwrap();
     // It has an environment's TLS key of its own, and only the server's evidence.
-    let connector = Connector::showing(environment(Form::Nitro, 2), requirements(false)).unwrap();
+    let connector = Connector::showing(presenter(Form::Nitro, 2), requirements(false)).unwrap();
     let (ours, theirs) = pair().await;
     let mirror = async {
         let mut stream = open(&connector, ours).await;
@@ -225,7 +225,7 @@ async fn a_client_that_reflects_the_servers_words_is_refused() {
 #[tokio::test]
 async fn a_server_that_reflects_the_clients_words_is_refused() {
     // The same environment opens connections and accepts them, both with its one key.
-    let own = environment(Form::Nitro, 2);
+    let own = presenter(Form::Nitro, 2);
     let connector = Connector::showing(Arc::clone(&own), requirements(false)).unwrap();
     let accepting = Acceptor::new(own).unwrap();
     let ((ours, taken), (onward, at_own)) = (pair().await, pair().await);
@@ -249,7 +249,7 @@ async fn a_server_that_reflects_the_clients_words_is_refused() {
 
 #[tokio::test]
 async fn a_required_environment_must_be_there_and_be_accepted() {
-    let acceptor = Acceptor::requiring(environment(Form::Nitro, 1), requirements(false)).unwrap();
+    let acceptor = Acceptor::requiring(presenter(Form::Nitro, 1), requirements(false)).unwrap();
     // A plain client: TLS itself refuses it.
     let (ours, theirs) = pair().await;
     let plain = connector(false);
@@ -258,7 +258,7 @@ async fn a_required_environment_must_be_there_and_be_accepted() {
     assert!(matches!(client, Err(TlsError::Handshake(_))));
     // One whose evidence ends in a root of its own.
     let other: SharedProducer = Box::new(Provider::new(Form::SnpV2).with_seed([9; 32]));
-    let connector = Connector::showing(environment_of(2, vec![other]), requirements(false)).unwrap();
+    let connector = Connector::showing(presenter_of(2, vec![other]), requirements(false)).unwrap();
     let (ours, theirs) = pair().await;
     let ((heard, client), said) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));
     assert!(heard.is_empty() && matches!(said, Err(TlsError::Closed(_))));
@@ -301,7 +301,7 @@ async fn a_leaf_without_its_key_ends_the_handshake() {
     let thief = || {
         let signer = Arc::new(Thief { shown: signer_of(1).public_key(), own: signer_of(3) });
         let producers: Vec<SharedProducer> = vec![Box::new(Provider::new(Form::Nitro))];
-        Arc::new(Environment::new(signer, Binding::default(), producers, HOUR).unwrap())
+        Arc::new(Presenter::new(signer, Binding::default(), producers, HOUR).unwrap())
     };
     let acceptor = Acceptor::new(thief()).unwrap();
     let honest = connector(false);
@@ -309,7 +309,7 @@ async fn a_leaf_without_its_key_ends_the_handshake() {
     let ((heard, _), said) = tokio::join!(hear(&acceptor, theirs), say(&honest, ours));
     assert!(heard.is_empty() && matches!(said, Err(TlsError::Handshake(_))));
 
-    let acceptor = Acceptor::requiring(environment(Form::Nitro, 5), requirements(false)).unwrap();
+    let acceptor = Acceptor::requiring(presenter(Form::Nitro, 5), requirements(false)).unwrap();
     let connector = Connector::showing(thief(), requirements(false)).unwrap();
     let (ours, theirs) = pair().await;
     let ((heard, client), said) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));

@@ -31,7 +31,7 @@ fn name() -> rustls::pki_types::ServerName<'static> {
 }
 
 fn acceptor() -> Acceptor {
-    Acceptor::new(environment(Form::Nitro, 1)).unwrap()
+    Acceptor::new(presenter(Form::Nitro, 1)).unwrap()
 }
 
 /// A server that gets through the handshake, and what it does then.
@@ -188,8 +188,8 @@ async fn more_than_so_many_are_refused_at_once() {
 async fn after_its_time_a_connection_carries_nothing() {
     for reattest_after in [Duration::ZERO, HOUR] {
         let requirements = || Requirements { reattest_after, ..requirements(false) };
-        let acceptor = Acceptor::requiring(environment(Form::Nitro, 1), requirements()).unwrap();
-        let connector = Connector::showing(environment(Form::Nitro, 2), requirements()).unwrap();
+        let acceptor = Acceptor::requiring(presenter(Form::Nitro, 1), requirements()).unwrap();
+        let connector = Connector::showing(presenter(Form::Nitro, 2), requirements()).unwrap();
         let (ours, theirs) = pipe();
         let (accepted, connected) = tokio::join!(acceptor.accept(theirs), connector.connect(ours));
         for mut stream in [accepted.unwrap().0, connected.unwrap().0] {

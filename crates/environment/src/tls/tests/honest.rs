@@ -8,15 +8,15 @@ use super::*;
 async fn every_form_of_evidence_carries_a_connection() {
     for (seed, form) in Form::ALL.into_iter().filter(|form| form.kind() != Kind::Nvidia).enumerate() {
         for fresh in [false, true] {
-            let environment = environment(form, u8::try_from(seed + 1).unwrap());
-            let acceptor = Acceptor::new(Arc::clone(&environment)).unwrap();
+            let presenter = presenter(form, u8::try_from(seed + 1).unwrap());
+            let acceptor = Acceptor::new(Arc::clone(&presenter)).unwrap();
             let connector = connector(fresh);
             let (ours, theirs) = pair().await;
             let ((heard, client), peer) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));
             let peer = peer.unwrap_or_else(|error| panic!("{form:?}, fresh {fresh}: {error}"));
             assert_eq!((&heard[..], client.unwrap()), (SECRET, None), "{form:?}");
             assert_eq!((peer.attested().kind(), peer.attested().is_simulated()), (form.kind(), true));
-            assert_eq!(peer.key(), environment.key());
+            assert_eq!(peer.key(), presenter.key());
             let report = &peer.reports()[0];
             for id in [CheckId::TlsKey, CheckId::Session, CheckId::Binding] {
                 assert!(report.check(id).unwrap().has_passed(), "{form:?}: {id}");
@@ -33,7 +33,7 @@ async fn every_form_of_evidence_carries_a_connection() {
 
 #[tokio::test]
 async fn bytes_go_both_ways() {
-    let acceptor = Acceptor::new(environment(Form::TdxV5, 1)).unwrap();
+    let acceptor = Acceptor::new(presenter(Form::TdxV5, 1)).unwrap();
     let connector = connector(false);
     let (ours, theirs) = pair().await;
     let ((accepted, _), (connected, _)) = {
@@ -62,7 +62,7 @@ async fn a_gpu_is_paired_by_the_digest_of_the_keys() {
     let with_gpu = || -> Vec<SharedProducer> {
         vec![Box::new(Provider::new(Form::SnpV5)), Box::new(Provider::new(Form::Nvidia))]
     };
-    let acceptor = Acceptor::new(environment_of(1, with_gpu())).unwrap();
+    let acceptor = Acceptor::new(presenter_of(1, with_gpu())).unwrap();
     let connector = connector(true);
     let (ours, theirs) = pair().await;
     let ((heard, _), peer) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));
@@ -75,7 +75,7 @@ async fn a_gpu_is_paired_by_the_digest_of_the_keys() {
     let (elsewhere, _) = twisted(Form::Nvidia, |request| Request { nonce: vec![1; 32], ..request });
     let others = [vec![Box::new(Provider::new(Form::SnpV5)), elsewhere], with_gpu().split_off(1)];
     for producers in others {
-        let acceptor = Acceptor::new(environment_of(1, producers)).unwrap();
+        let acceptor = Acceptor::new(presenter_of(1, producers)).unwrap();
         let (ours, theirs) = pair().await;
         let ((heard, _), peer) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));
         assert!(heard.is_empty() && matches!(peer, Err(TlsError::Refused(_))));
@@ -85,8 +85,8 @@ async fn a_gpu_is_paired_by_the_digest_of_the_keys() {
 #[tokio::test]
 async fn both_sides_may_show_themselves() {
     for fresh in [false, true] {
-        let acceptor = Acceptor::requiring(environment(Form::Nitro, 1), requirements(fresh)).unwrap();
-        let connector = Connector::showing(environment(Form::SnpV3, 2), requirements(fresh)).unwrap();
+        let acceptor = Acceptor::requiring(presenter(Form::Nitro, 1), requirements(fresh)).unwrap();
+        let connector = Connector::showing(presenter(Form::SnpV3, 2), requirements(fresh)).unwrap();
         let (ours, theirs) = pair().await;
         let ((heard, client), server) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));
         let (client, server) = (client.unwrap().unwrap(), server.unwrap());
@@ -98,8 +98,8 @@ async fn both_sides_may_show_themselves() {
         }
     }
     // An environment that nobody asks for stays unshown.
-    let acceptor = Acceptor::new(environment(Form::Nitro, 1)).unwrap();
-    let connector = Connector::showing(environment(Form::SnpV3, 2), requirements(false)).unwrap();
+    let acceptor = Acceptor::new(presenter(Form::Nitro, 1)).unwrap();
+    let connector = Connector::showing(presenter(Form::SnpV3, 2), requirements(false)).unwrap();
     let (ours, theirs) = pair().await;
     let ((heard, client), server) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));
     assert_eq!((&heard[..], client.unwrap()), (SECRET, None));
@@ -111,9 +111,8 @@ async fn evidence_is_kept_until_its_time_and_fresh_evidence_is_not() {
     for (refresh_every, expected) in [(HOUR, 1), (Duration::ZERO, 3)] {
         let (producer, asked) = twisted(Form::Nitro, |request| request);
         let signer = signer(Alg::P256, 1);
-        let environment =
-            Environment::new(signer, Binding::default(), vec![producer], refresh_every).unwrap();
-        let acceptor = Acceptor::new(Arc::new(environment)).unwrap();
+        let presenter = Presenter::new(signer, Binding::default(), vec![producer], refresh_every).unwrap();
+        let acceptor = Acceptor::new(Arc::new(presenter)).unwrap();
         for (fresh, expected) in [(false, expected), (true, expected + 3)] {
             for _ in 0..3 {
                 let (ours, theirs) = pair().await;
@@ -123,6 +122,37 @@ async fn evidence_is_kept_until_its_time_and_fresh_evidence_is_not() {
             }
             assert_eq!(asked.load(Ordering::SeqCst), expected);
         }
+    }
+}
+
+/// Makes evidence once.
+struct Once(AtomicUsize);
+
+impl Producer for Once {
+    fn kind(&self) -> Kind {
+        Kind::Nitro
+    }
+
+    fn produce(&self, request: &Request) -> Result<Evidence, ProduceError> {
+        match self.0.fetch_add(1, Ordering::SeqCst) {
+            0 => Provider::new(Form::Nitro).produce(request),
+            _ => Err(ProduceError::Seed),
+        }
+    }
+}
+
+#[tokio::test]
+async fn old_evidence_outlives_a_device_and_fresh_evidence_needs_one() {
+    let producers: Vec<SharedProducer> = vec![Box::new(Once(AtomicUsize::new(0)))];
+    let presenter =
+        Presenter::new(signer(Alg::P256, 1), Binding::default(), producers, Duration::ZERO).unwrap();
+    let acceptor = Acceptor::new(Arc::new(presenter)).unwrap();
+    for (fresh, expected) in [(false, SECRET), (false, SECRET), (true, b"")] {
+        let (ours, theirs) = pair().await;
+        let connector = connector(fresh);
+        let ((heard, accepted), _) = tokio::join!(hear(&acceptor, theirs), say(&connector, ours));
+        assert_eq!(heard, expected);
+        assert_eq!(matches!(accepted, Err(TlsError::Produce(ProduceError::Seed))), fresh);
     }
 }
 
@@ -149,7 +179,7 @@ async fn evidence_that_nobody_waits_for_any_more_is_kept_all_the_same() {
     let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
     let (go, go_on) = std::sync::mpsc::channel();
     let producer = Box::new(Slow { begun, go_on: go_on.into() });
-    let acceptor = Acceptor::new(environment_of(1, vec![producer])).unwrap();
+    let acceptor = Acceptor::new(presenter_of(1, vec![producer])).unwrap();
     let connector = connector(false);
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let too_late = async {
@@ -169,7 +199,7 @@ async fn evidence_that_nobody_waits_for_any_more_is_kept_all_the_same() {
 
 #[tokio::test]
 async fn pinned_code_is_the_default() {
-    let acceptor = Acceptor::new(environment(Form::Nitro, 1)).unwrap();
+    let acceptor = Acceptor::new(presenter(Form::Nitro, 1)).unwrap();
     let judged = async |requirements: Requirements| {
         let connector = Connector::new(requirements).unwrap();
         let (ours, theirs) = pair().await;

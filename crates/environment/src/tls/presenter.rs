@@ -1,4 +1,4 @@
-//! An environment of one's own: the key that ends TLS, and the evidence that binds it.
+//! What an environment shows of itself in TLS: its key there, and the evidence that binds it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::{SharedProducer, SharedSigner};
 type Kept = Arc<Mutex<Option<(Instant, Arc<[u8]>)>>>;
 
 /// A key, what it is bound with, and who makes the evidence.
-pub struct Environment {
+pub struct Presenter {
     signer: SharedSigner,
     key: PublicKey,
     binding: Binding,
@@ -26,7 +26,7 @@ pub struct Environment {
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl Environment {
+impl Presenter {
     /// `binding` has all keys of the environment but the one for TLS, which is `signer`'s, and its policy. The first of `producers`
     /// is the CPU's, others are of devices. Evidence that binds no nonce is made again after `refresh_every`.
     pub fn new(
@@ -68,18 +68,29 @@ impl Environment {
             return Ok(message);
         }
         let turn = self.turn().await;
-        match self.kept() {
-            // Another session made them in the meantime.
-            Some(message) => Ok(message),
-            None => self.make(turn, self.binding.clone()).await,
+        // Another session may have made them in the meantime.
+        if let Some(message) = self.kept() {
+            return Ok(message);
+        }
+        let made = self.make(turn, self.binding.clone()).await;
+        let old = self.kept_within(Duration::MAX);
+        match (made, old) {
+            // Its age tells: verifiers have a limit.
+            (Err(error), Some(message)) => {
+                tracing::warn!(%error, "no new evidence");
+                Ok(message)
+            }
+            (made, _) => made,
         }
     }
 
     fn kept(&self) -> Option<Arc<[u8]>> {
+        self.kept_within(self.refresh_every)
+    }
+
+    fn kept_within(&self, age: Duration) -> Option<Arc<[u8]>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.as_ref()
-            .filter(|(begun, _)| begun.elapsed() < self.refresh_every)
-            .map(|(_, message)| Arc::clone(message))
+        kept.as_ref().filter(|(begun, _)| begun.elapsed() < age).map(|(_, message)| Arc::clone(message))
     }
 
     async fn turn(&self) -> OwnedMutexGuard<()> {
