@@ -7,6 +7,7 @@ use hallmark_receipt::dsse::PayloadType;
 use hallmark_receipt::{Digest, PublicKey, Purpose};
 
 use crate::Kind;
+use crate::bytes::{Bytes, Short};
 use crate::producer::Request;
 
 /// The most bytes of a bound key.
@@ -41,6 +42,30 @@ pub enum BindingError {
         /// How many.
         got: usize,
     },
+}
+
+/// Why bytes are not an encoded binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The bytes end inside it.
+    #[error("it ends early")]
+    Truncated,
+    /// A purpose without a name here.
+    #[error("a key of an unknown purpose")]
+    Purpose,
+    /// Keys in another order than their purposes', or two of one.
+    #[error("keys that are not in the order of their purposes")]
+    Order,
+    /// Something that cannot be bound.
+    #[error(transparent)]
+    Binding(#[from] BindingError),
+}
+
+impl From<Short> for ReadError {
+    fn from(_: Short) -> Self {
+        Self::Truncated
+    }
 }
 
 impl Binding {
@@ -95,6 +120,11 @@ impl Binding {
 
     /// §10.1: what the report says.
     pub fn digest(&self) -> Digest {
+        BINDING.hash(&[&self.encode()])
+    }
+
+    /// §10.1: what is hashed behind the domain.
+    pub fn encode(&self) -> Vec<u8> {
         let mut data = vec![byte(self.keys.len())];
         for (purpose, key) in &self.keys {
             data.push(byte(purpose.name().len()));
@@ -105,7 +135,26 @@ impl Binding {
         data.extend_from_slice(self.policy.unwrap_or(Digest([0; 32])).as_bytes());
         data.push(byte(self.nonce.len()));
         data.extend_from_slice(&self.nonce);
-        BINDING.hash(&[&data])
+        data
+    }
+
+    /// Reads an encoded binding off the front of `bytes`. It has one encoding: purposes in order, none twice.
+    pub(crate) fn read(bytes: &mut Bytes<'_>) -> Result<Self, ReadError> {
+        let mut binding = Self::default();
+        for _ in 0..bytes.u8()? {
+            let length = bytes.u8()?.into();
+            let name = std::str::from_utf8(bytes.take(length)?).ok();
+            let purpose = name.and_then(Purpose::from_name).ok_or(ReadError::Purpose)?;
+            if binding.keys.last_key_value().is_some_and(|(last, _)| *last >= purpose) {
+                return Err(ReadError::Order);
+            }
+            let length = bytes.u16_be()?.into();
+            binding = binding.with_bytes(purpose, bytes.take(length)?.to_vec())?;
+        }
+        let policy = Digest(*bytes.array()?);
+        binding.policy = (policy != Digest([0; 32])).then_some(policy);
+        let length = bytes.u8()?.into();
+        Ok(binding.with_nonce(bytes.take(length)?.to_vec())?)
     }
 
     /// The report data (user data, of Nitro) of this kind: what a verifier expects ([`crate::Context::binding`]). `None` for
@@ -155,6 +204,14 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// The leaf of who signs.
+    pub fn leaf(&self) -> Option<Digest> {
+        match self.role {
+            Role::Server => Some(self.server_leaf),
+            Role::Client => self.client_leaf,
+        }
+    }
+
     /// The bytes that are signed.
     pub fn to_be_signed(&self) -> Vec<u8> {
         let role = match self.role {

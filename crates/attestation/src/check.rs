@@ -1,7 +1,7 @@
 //! What is checked (`attestation.md` §3 to §7), why a check fails, and why one is not made.
 
 use hallmark_receipt::check::Cause;
-use hallmark_receipt::{Digest, catalog, check, wire::to_hex};
+use hallmark_receipt::{Digest, SignatureError, catalog, check, wire::to_hex};
 
 use crate::measurement::Register;
 use crate::x509::{ChainError, CrlError, OcspError};
@@ -86,6 +86,12 @@ catalog! {
     Pairing = "pairing", Environment, "attestation.md §7.10", "that the device is attached to this CPU";
     /// NVIDIA: a service vouches for the device.
     Token = "token", Environment, "attestation.md §7.11", "that NVIDIA's service vouches for it";
+    /// TLS: the bound key is the other side's in this session.
+    TlsKey = "tls-key", Environment, "attestation.md §10.6", "that the keys of this connection live there";
+    /// TLS: the bound key signed this session.
+    Session = "session", Environment, "attestation.md §10.6", "that nobody relays another's evidence";
+    /// TLS: the evidence was made for this session.
+    Freshness = "freshness", Environment, "attestation.md §10.6", "that it was made for this connection";
 }
 
 /// Why a check was not made.
@@ -113,6 +119,9 @@ pub enum Why {
         /// When it was made.
         made: String,
     },
+    /// The verifier took evidence that was made for nobody in particular.
+    #[error("evidence made for this session was not asked for")]
+    NotAskedFor,
     /// The evidence does not say when it was made.
     #[error("the evidence does not say when it was made")]
     Timeless,
@@ -286,6 +295,10 @@ pub enum Reason {
     Nonce { expected: Vec<u8>, got: Vec<u8> },
     #[error("it binds other keys than the expected ones ({field})")]
     Binding { field: &'static str, expected: Vec<u8>, got: Vec<u8> },
+    #[error("the key that the evidence binds for TLS is not the one that the other side showed")]
+    TlsKey { expected: Vec<u8>, got: Vec<u8> },
+    #[error("the bound key did not sign this session: {0}")]
+    Session(SignatureError),
     #[error("made {made}, more than {limit_seconds} s before")]
     TooOld { made: String, limit_seconds: u64 },
     #[error("made {made}, which is later than the time it is judged at")]
@@ -333,6 +346,8 @@ impl Cause for Reason {
             Self::NoRegister { .. } => "no-register",
             Self::Nonce { .. } => "nonce",
             Self::Binding { .. } => "binding",
+            Self::TlsKey { .. } => "tls-key",
+            Self::Session(_) => "session",
             Self::TooOld { .. } => "too-old",
             Self::FromTheFuture { .. } => "from-the-future",
         }
@@ -346,6 +361,7 @@ impl Cause for Reason {
             | Self::Tcb(dcap::TcbError::Platform { expected, got, .. })
             | Self::FirmwareId { expected, got }
             | Self::Pairing { expected, got }
+            | Self::TlsKey { expected, got }
             | Self::Binding { expected, got, .. } => (Some(to_hex(expected)), Some(to_hex(got))),
             Self::SevSnp(fault) => fault.expected_and_got(),
             Self::Device { reason, .. } => reason.expected_and_got(),

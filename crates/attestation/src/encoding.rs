@@ -47,7 +47,7 @@ pub fn decode(file: &[u8]) -> Result<Vec<u8>, EncodingError> {
     Ok(decoded.unwrap_or_else(|| file.to_vec()))
 }
 
-/// The DER items (certificates, revocation lists) of some files: see [`der`].
+/// The DER items (certificates, revocation lists) of some files: see [`der()`].
 pub fn items(files: &[&[u8]]) -> Result<Vec<Vec<u8>>, EncodingError> {
     let items: Result<Vec<_>, _> = files.iter().map(|file| der(file)).collect();
     Ok(items?.into_iter().flatten().collect())

@@ -18,6 +18,7 @@
 
 pub mod anchors;
 pub mod binding;
+mod bytes;
 pub mod cbor;
 pub mod check;
 pub mod collateral;
@@ -29,6 +30,7 @@ pub mod measurement;
 pub mod nitro;
 pub mod nvidia;
 pub mod policy;
+pub mod presentation;
 pub mod producer;
 pub mod report;
 #[cfg(feature = "simulated")]
@@ -40,7 +42,8 @@ pub use binding::{Binding, Role, Session};
 pub use check::{Check, CheckId, Outcome, Reason, Why};
 pub use measurement::{Measurements, Register};
 pub use policy::{Policy, PolicyError};
-pub use producer::{Evidence, ProduceError, Producer, Request};
+pub use presentation::{Credentials, Expected, Hello, Peer, Presentation, Refusal};
+pub use producer::{DeviceError, Evidence, ProduceError, Producer, Request};
 pub use report::{Attested, Context, Dangers, Decision, Report};
 
 /// The kinds of evidence.

@@ -1,6 +1,7 @@
 //! Producers of evidence, all behind one trait: `/dev/nsm`, configfs-tsm and devices where the hardware is (outside this crate), and
 //! the development provider where none is (`simulated`).
 
+use crate::cbor::CborError;
 use crate::report::{Context, Report};
 use crate::{Input, Kind, verify};
 
@@ -83,6 +84,78 @@ pub enum ProduceError {
     /// A seed that makes no key: one in four thousand million.
     #[error("this seed makes no key: take another")]
     Seed,
+    /// A device that could not be asked, or did not answer as it should.
+    #[error("{device}: {what}: {why}")]
+    Device {
+        /// Its file.
+        device: String,
+        /// What was done to it.
+        what: &'static str,
+        /// What went wrong.
+        why: DeviceError,
+    },
+}
+
+/// What goes wrong with a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The system refused.
+    #[error("{kind}{}", .code.map_or_else(String::new, |code| format!(" (error {code})")))]
+    System {
+        /// What kind of error.
+        kind: std::io::ErrorKind,
+        /// The system's own number for it.
+        code: Option<i32>,
+    },
+    /// The device refused, in its own words.
+    #[error("it answers `{0}`")]
+    Refused(String),
+    /// More bytes than an answer has.
+    #[error("an answer of more than {most} bytes")]
+    TooLong {
+        /// The most.
+        most: usize,
+    },
+    /// No bytes at all.
+    #[error("an empty answer")]
+    Empty,
+    /// Not what the device's interface says.
+    #[error("an answer of another form: {0}")]
+    Form(#[from] CborError),
+    /// A word or number that is none of those which the interface has.
+    #[error("an unknown answer: `{0}`")]
+    Unknown(String),
+    /// Somebody else wrote to the entry in between.
+    #[error("{got} changes of the entry, where {expected} were ours")]
+    Raced {
+        /// How many this side made.
+        expected: u64,
+        /// How many the entry counts.
+        got: u64,
+    },
+}
+
+impl From<std::io::Error> for DeviceError {
+    fn from(error: std::io::Error) -> Self {
+        Self::System { kind: error.kind(), code: error.raw_os_error() }
+    }
+}
+
+impl Request {
+    /// Report data or nonce, for kinds that have one field of 64 bytes for both; zeros behind it.
+    pub fn one_field(&self) -> Result<[u8; 64], ProduceError> {
+        let (field, asked) = match (self.report_data.is_empty(), self.nonce.is_empty()) {
+            (false, false) => return Err(ProduceError::OneField),
+            (true, _) => ("nonce", &self.nonce),
+            _ => ("report data", &self.report_data),
+        };
+        let mut out = [0; 64];
+        let room =
+            out.get_mut(..asked.len()).ok_or(ProduceError::TooLong { field, most: 64, got: asked.len() })?;
+        room.copy_from_slice(asked);
+        Ok(out)
+    }
 }
 
 /// Whoever can make evidence of a kind.

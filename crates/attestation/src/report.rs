@@ -25,6 +25,8 @@ pub struct Context<'a> {
     pub pairing: Option<&'a [u8]>,
     /// What is accepted beyond production hardware.
     pub dangers: Dangers<'a>,
+    /// Checks of what came with the evidence, which belong into its report.
+    pub beside: &'a [Check],
 }
 
 /// What no verifier should accept but to try things out. Nothing by default.
@@ -39,7 +41,8 @@ pub struct Dangers<'a> {
 impl<'a> Context<'a> {
     /// Judges at `at` by `policy`, and knows nothing else.
     pub fn new(at: u64, policy: &'a Policy) -> Self {
-        Self { at, policy, nonce: None, binding: None, pairing: None, dangers: Dangers::default() }
+        let dangers = Dangers::default();
+        Self { at, policy, nonce: None, binding: None, pairing: None, dangers, beside: &[] }
     }
 }
 
@@ -172,7 +175,8 @@ impl<'a, S> From<&'a Section<S>> for Common<'a> {
 
 impl<'a> Judgement<'a> {
     pub fn new(kind: Kind, context: &'a Context<'a>, common: Common<'a>) -> Self {
-        Self { kind, context, common, checks: Vec::new(), simulated: false, made: None, marked: false }
+        let checks = context.beside.to_vec();
+        Self { kind, context, common, checks, simulated: false, made: None, marked: false }
     }
 
     /// Records a check that was made.

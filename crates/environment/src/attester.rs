@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use hallmark_attestation::{Binding, ProduceError, Producer, environment};
+use hallmark_attestation::{Binding, ProduceError, environment};
 use hallmark_receipt::Environment;
+
+use crate::SharedProducer;
 
 /// A producer with the keys that its evidence binds. Receipts carry what it has; making evidence takes hardware a while.
 pub struct Attester {
-    producer: Box<dyn Producer + Send + Sync>,
+    producer: SharedProducer,
     binding: Binding,
     refresh_seconds: u64,
     current: RwLock<Made>,
@@ -24,7 +26,7 @@ struct Made {
 impl Attester {
     /// Makes the first evidence. `now` is in seconds since 1970, as everywhere here.
     pub fn new(
-        producer: Box<dyn Producer + Send + Sync>,
+        producer: SharedProducer,
         binding: Binding,
         refresh_seconds: u64,
         now: u64,
@@ -73,7 +75,7 @@ mod tests {
 
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use hallmark_attestation::{Evidence, Kind, Request};
+    use hallmark_attestation::{Evidence, Kind, Producer, Request};
 
     use super::*;
 

@@ -4,5 +4,16 @@
 
 pub mod attester;
 pub mod collateral;
+#[cfg(target_os = "linux")]
+pub mod device;
+pub mod tls;
 
 pub use attester::Attester;
+
+use hallmark_attestation::Producer;
+use hallmark_receipt::Signer;
+
+/// A producer that any thread may ask.
+pub type SharedProducer = Box<dyn Producer + Send + Sync>;
+/// A signer that any thread may ask.
+pub type SharedSigner = std::sync::Arc<dyn Signer + Send + Sync>;

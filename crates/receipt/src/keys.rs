@@ -81,6 +81,14 @@ pub enum PublicKey {
     P256(p256::ecdsa::VerifyingKey),
 }
 
+/// What stands before the bytes of an Ed25519 key.
+const SPKI_ED25519: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// What stands before the uncompressed point of a P-256 key.
+const SPKI_P256: &[u8] = &[
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
 /// Why a public key is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -167,6 +175,26 @@ impl PublicKey {
             Self::Ed25519(key) => key.to_bytes().to_vec(),
             Self::P256(key) => key.to_sec1_point(true).as_bytes().to_vec(),
         }
+    }
+
+    /// The key's `SubjectPublicKeyInfo`, DER (RFC 8410 §4; RFC 5480 §2, the point uncompressed).
+    pub fn to_spki(&self) -> Vec<u8> {
+        match self {
+            Self::Ed25519(key) => [SPKI_ED25519, &key.to_bytes()[..]].concat(),
+            Self::P256(key) => [SPKI_P256, key.to_sec1_point(false).as_bytes()].concat(),
+        }
+    }
+
+    /// The key of a `SubjectPublicKeyInfo` that is what [`PublicKey::to_spki`] gives.
+    pub fn from_spki(spki: &[u8]) -> Result<Self, KeyError> {
+        if let Some(key) = spki.strip_prefix(SPKI_ED25519) {
+            return Self::from_bytes(Alg::Ed25519, key);
+        }
+        let point = spki.strip_prefix(SPKI_P256).ok_or(KeyError::Algorithm)?;
+        let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(point)
+            .map(Self::P256)
+            .map_err(|_| KeyError::Encoding(Alg::P256))?;
+        if key.to_spki() == spki { Ok(key) } else { Err(KeyError::Encoding(Alg::P256)) }
     }
 
     /// The key's id: `H(KEY, name of the algorithm, 0, bytes)`.

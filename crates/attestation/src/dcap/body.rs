@@ -4,7 +4,7 @@ use hallmark_receipt::json::{Object, Value};
 use hallmark_receipt::wire::to_hex;
 use serde::Deserialize;
 
-use super::bytes::{Bytes, Short};
+use crate::bytes::{Bytes, Short};
 use crate::measurement::{Measurements, Register};
 
 /// The report of an enclave: 384 bytes.

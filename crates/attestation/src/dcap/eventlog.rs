@@ -6,7 +6,7 @@ use hallmark_receipt::wire::to_hex;
 use sha2::{Digest as _, Sha384};
 
 use super::body::fields;
-use super::bytes::{Bytes, Short};
+use crate::bytes::{Bytes, Short};
 
 /// The most bytes of a log.
 pub const MAX_LOG: usize = 4 << 20;

@@ -2,7 +2,6 @@
 //! ([DCAP](https://github.com/intel/confidential-computing.tee.dcap)) does.
 
 mod body;
-mod bytes;
 mod collateral;
 mod eventlog;
 mod pck;
@@ -445,7 +444,7 @@ fn event_log(judgement: &mut Judgement<'_>, td: &TdReport<'_>, log: Option<&[u8]
                 .record(CheckId::EventLog, Err::<&str, _>(Reason::Replay { register, expected, got }));
         }
     }
-    let silent = registers().find(|((_, got), replayed)| replayed.is_none() && !bytes::is_zero(*got));
+    let silent = registers().find(|((_, got), replayed)| replayed.is_none() && !crate::bytes::is_zero(*got));
     match silent {
         // What was measured there later, by software, stands in another log.
         Some(((register, _), _)) => judgement.skip(CheckId::EventLog, Why::NoEvents { register }),
@@ -459,7 +458,7 @@ fn event_log(judgement: &mut Judgement<'_>, td: &TdReport<'_>, log: Option<&[u8]
 /// The report data as a nonce: its first bytes, if there is nothing but zeros behind them.
 fn nonce<'a>(data: &'a [u8; 64], expected: Option<&[u8]>) -> &'a [u8] {
     match expected.and_then(|expected| data.split_at_checked(expected.len())) {
-        Some((nonce, rest)) if bytes::is_zero(rest) => nonce,
+        Some((nonce, rest)) if crate::bytes::is_zero(rest) => nonce,
         _ => data,
     }
 }

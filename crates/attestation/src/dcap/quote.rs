@@ -4,8 +4,8 @@ use hallmark_receipt::json::{Object, Value};
 use hallmark_receipt::wire::to_hex;
 
 use super::body::{EnclaveReport, TdReport, fields};
-use super::bytes::{Bytes, Short, is_zero};
 use crate::Kind;
+use crate::bytes::{Bytes, Short, is_zero};
 
 /// The most bytes of a quote, its padding included: the largest buffer that Linux asks the host to fill.
 pub const MAX_QUOTE: usize = 128 << 10;

@@ -291,14 +291,7 @@ impl Draft<'_> {
 
     /// The one field of report data or nonce.
     fn report_data(&self) -> Result<[u8; 64], ProduceError> {
-        let Request { report_data, nonce, .. } = self.request;
-        let asked = match (report_data.is_empty(), nonce.is_empty()) {
-            (false, false) => return Err(ProduceError::OneField),
-            (true, _) => self.bounded("nonce", nonce, 64)?,
-            _ => self.bounded("report data", report_data, 64)?,
-        };
-        let mut out = [0; 64];
-        out.iter_mut().zip(asked).for_each(|(to, from)| *to = *from);
+        let mut out = self.request.one_field()?;
         if self.has(Flaw::Nonce) || self.has(Flaw::Binding) {
             out.iter_mut().take(1).for_each(|byte| *byte ^= 1);
         }

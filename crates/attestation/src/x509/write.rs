@@ -3,74 +3,7 @@
 use p256::ecdsa::signature::Signer as _;
 use sha2::{Digest as _, Sha384};
 
-pub use super::encode::{bit_string, boolean, explicit, integer, item, octet_string, oid, sequence};
-
-/// A `GeneralizedTime` from seconds since 1970.
-pub fn generalized_time(seconds: u64) -> Vec<u8> {
-    item(0x18, format!("{}Z", digits(seconds)).as_bytes())
-}
-
-/// A `Time` of certificates and lists: in two digits of the year up to 2049 (RFC 5280 §4.1.2.5).
-pub fn time(seconds: u64) -> Vec<u8> {
-    let digits = digits(seconds);
-    match digits.split_at_checked(2) {
-        Some(("19", short)) if short.starts_with(['5', '6', '7', '8', '9']) => {
-            item(0x17, format!("{short}Z").as_bytes())
-        }
-        Some(("20", short)) if short.starts_with(['0', '1', '2', '3', '4']) => {
-            item(0x17, format!("{short}Z").as_bytes())
-        }
-        _ => generalized_time(seconds),
-    }
-}
-
-/// Year to second, 14 digits.
-fn digits(seconds: u64) -> String {
-    let text = hallmark_receipt::time::when(seconds);
-    text.chars().filter(char::is_ascii_digit).take(14).collect()
-}
-
-/// A name of one common name.
-pub fn name(common_name: &str) -> Vec<u8> {
-    sequence(&[attribute("2.5.4.3", common_name)])
-}
-
-/// A name of an organization and a common name.
-pub fn name_of(organization: &str, common_name: &str) -> Vec<u8> {
-    sequence(&[attribute("2.5.4.10", organization), attribute("2.5.4.3", common_name)])
-}
-
-fn attribute(id: &'static str, text: &str) -> Vec<u8> {
-    item(0x31, &sequence(&[oid(id), item(0x0c, text.as_bytes())]))
-}
-
-/// An extension.
-pub fn extension(id: &'static str, critical: bool, value: &[u8]) -> Vec<u8> {
-    let critical = if critical { boolean(true) } else { Vec::new() };
-    sequence(&[oid(id), critical, octet_string(value)])
-}
-
-/// `basicConstraints` of an authority, with at most `path_length` authorities below it.
-pub fn authority(path_length: Option<u8>) -> Vec<u8> {
-    let length = path_length.map_or_else(Vec::new, |length| integer(&[length]));
-    extension("2.5.29.19", true, &sequence(&[boolean(true), length]))
-}
-
-/// `keyUsage`: the first byte, digitalSignature its highest bit, keyCertSign 0x04, cRLSign 0x02.
-pub fn key_usage(bits: u8) -> Vec<u8> {
-    let unused = u8::try_from(bits.trailing_zeros().min(7)).unwrap_or(7);
-    extension("2.5.29.15", true, &item(0x03, &[unused, bits]))
-}
-
-/// The extensions of an authority's certificate: it may sign certificates and lists.
-pub fn authority_extensions() -> Vec<Vec<u8>> {
-    vec![authority(None), key_usage(0x06)]
-}
-
-/// The extensions of a leaf's certificate: it may sign.
-pub fn leaf_extensions() -> Vec<Vec<u8>> {
-    vec![key_usage(0x80)]
-}
+pub use super::encode::*;
 
 /// A key that signs.
 #[derive(Clone)]

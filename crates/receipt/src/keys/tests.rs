@@ -89,3 +89,28 @@ fn secrets_are_not_printed() {
     let text = format!("{:?}", SecretKey::from_seed(Alg::Ed25519, &[0xab; 32]).unwrap());
     assert!(!text.contains("abab") && !text.contains("171, 171"), "{text}");
 }
+
+#[test]
+fn keys_have_one_subject_public_key_info() {
+    // RFC 8410 §10.1; RFC 8032's test 1 has another key, so the key is that example's.
+    let example = "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+    let spki = from_hex(example).unwrap();
+    let key = PublicKey::from_spki(&spki).unwrap();
+    assert_eq!((key.alg(), key.to_spki()), (Alg::Ed25519, spki));
+    for alg in Alg::ALL {
+        let key = key_of(alg);
+        let spki = key.to_spki();
+        assert_eq!(PublicKey::from_spki(&spki), Ok(key));
+        assert!(PublicKey::from_spki(&spki[..spki.len() - 1]).is_err());
+        assert!(PublicKey::from_spki(&[&spki[..], &[0]].concat()).is_err());
+        assert!(PublicKey::from_spki(&[&[0x31], &spki[1..]].concat()).is_err());
+    }
+    // The point compressed, under the prefix of an uncompressed one.
+    let key = key_of(Alg::P256);
+    let compressed = [&key.to_spki()[..26], &key.to_bytes()].concat();
+    assert_eq!(PublicKey::from_spki(&compressed), Err(KeyError::Encoding(Alg::P256)));
+}
+
+fn key_of(alg: Alg) -> PublicKey {
+    key(alg, 3).public_key()
+}

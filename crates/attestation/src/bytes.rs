@@ -1,4 +1,4 @@
-//! Reading little-endian structures to their last byte.
+//! Reading binary structures to their last byte. Numbers are little-endian where the name says nothing.
 
 /// What is left of some bytes.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,17 @@ impl<'a> Bytes<'a> {
     /// The next four bytes.
     pub fn u32(&mut self) -> Result<u32, Short> {
         self.array().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    /// The next two bytes, big-endian.
+    pub fn u16_be(&mut self) -> Result<u16, Short> {
+        self.array().map(|bytes| u16::from_be_bytes(*bytes))
+    }
+
+    /// As many bytes as the next four say, big-endian.
+    pub fn prefixed_be(&mut self) -> Result<&'a [u8], Short> {
+        let length = self.array().map(|bytes| u32::from_be_bytes(*bytes))?;
+        self.take(usize::try_from(length).map_err(|_| Short)?)
     }
 
     /// As many bytes as the next four say.
