@@ -103,14 +103,14 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Judges evidence of `kind`.
+/// Judges evidence of `kind`. Collateral may be a snapshot ([`collateral::Snapshot`]): what it has for the evidence counts.
 pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
-    match kind {
+    collateral::unfolded(kind, input, |input| match kind {
         Kind::Nitro => nitro::verify(input, context),
         Kind::SevSnp => snp::verify(input, context),
         Kind::Tdx | Kind::Sgx => dcap::verify(kind, input, context),
         Kind::Nvidia => nvidia::verify(input, context),
-    }
+    })
 }
 
 /// Every field of evidence of `kind`, decoded and not judged.

@@ -288,6 +288,11 @@ pub enum AttestCommand {
     /// Prints one row for each check, then what was shown and what was not. Nothing is fetched: certificates, collateral and
     /// revocation lists come from files. Files are raw, base64, hexadecimal, PEM, or as the makers' tools write them.
     Verify(AttestVerify),
+    /// Ask the makers for what judging evidence takes, and write it to a file: certificates, collateral, revocation lists
+    ///
+    /// The file is for --collateral of `attest verify` and `verify`, which fetch nothing. Intel, AMD, NVIDIA and AWS are asked, as the
+    /// evidence needs; what they said before is kept in the home. Evidence that is rejected as it is, is not collected for.
+    Collect(AttestCollect),
     /// Show every field of evidence, decoded and not judged
     Show {
         /// The evidence; `-` reads standard input
@@ -341,6 +346,28 @@ pub struct AttestVerify {
     /// `genuine`, or a TOML file as `attest policy init` prints it
     #[arg(long, value_name = "POLICY", default_value = "genuine")]
     pub policy: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub dangers: Dangers,
+}
+
+/// `attest collect`.
+#[derive(Args, Clone, Debug)]
+pub struct AttestCollect {
+    /// The evidence; `-` reads standard input
+    pub file: PathBuf,
+    /// What kind of evidence it is
+    #[arg(long, value_enum)]
+    pub kind: KindArg,
+    /// Certificates that did not come inside the evidence; may be repeated
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub cert: Vec<PathBuf>,
+    /// Ask this cache of Intel's services (PCCS) instead of Intel
+    #[arg(long, value_name = "URL")]
+    pub pccs: Option<String>,
+    /// The file to write: a snapshot, *.collateral.json
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub dangers: Dangers,

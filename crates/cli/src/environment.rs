@@ -3,17 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use hallmark_attestation::Binding;
 #[cfg(feature = "simulated")]
 use hallmark_attestation::anchors;
 use hallmark_attestation::encoding::MAX_FILE;
 #[cfg(feature = "simulated")]
 use hallmark_attestation::simulated::{Form, Provider};
-use hallmark_attestation::{Binding, Producer};
-use hallmark_environment::Attester;
+use hallmark_environment::collateral::{Cache, Collecting, Collector, Config, Intel, Sources};
+#[cfg(target_os = "linux")]
+use hallmark_environment::device;
+use hallmark_environment::{Attester, SharedProducer};
 use hallmark_receipt::{Digest, PublicKey, Purpose};
 use hallmark_verdict::Hardware;
 
 use crate::args::{Dangers, HardwareArgs};
+use crate::cmd::App;
 use crate::console;
 use crate::disk;
 use crate::fault::Note;
@@ -29,8 +33,17 @@ const HARDWARE: &str = "hardware";
 #[cfg(feature = "simulated")]
 const STAND_IN: Form = Form::TdxV4;
 
+/// What collects collateral, and keeps it in `home`; from a cache of Intel's services (PCCS) if there is one.
+pub fn collector(app: &App, pccs: Option<&str>) -> Result<Collector> {
+    let intel = pccs.map_or_else(Intel::default, Intel::pccs);
+    let cache = Cache::new(app.home.root().join("collateral"));
+    let sources = Sources { intel, ..Sources::default() };
+    Collector::new(Config { sources, cache: Some(cache), ..Config::default() })
+        .context("collateral cannot be collected")
+}
+
 /// Evidence of `producer` that binds the receipt key.
-pub fn attester(producer: AnyProducer, key: &PublicKey) -> Result<Attester> {
+pub fn attester(producer: SharedProducer, key: &PublicKey) -> Result<Attester> {
     if producer.is_simulated() {
         let kind = producer.kind().name();
         console::note(&format!(
@@ -41,14 +54,11 @@ pub fn attester(producer: AnyProducer, key: &PublicKey) -> Result<Attester> {
     Attester::new(producer, binding, REFRESH_SECONDS, time::now() / 1000).context("no evidence could be made")
 }
 
-/// Whoever makes evidence.
-pub type AnyProducer = Box<dyn Producer + Send + Sync>;
-
 /// The producer of this name; without one, this machine's hardware or what stands in for it.
-pub fn producer(name: Option<&str>) -> Result<AnyProducer> {
+pub fn producer(app: &App, name: Option<&str>) -> Result<SharedProducer> {
     match name {
-        Some(HARDWARE) => hardware_here(),
-        None => hardware_here().or_else(|error| development(None).ok_or(error)),
+        Some(HARDWARE) => hardware_here(app),
+        None => hardware_here(app).or_else(|error| development(None).ok_or(error)),
         Some(name) => development(Some(name)).ok_or_else(|| {
             let mut names = vec![HARDWARE];
             names.extend(development_names());
@@ -59,13 +69,24 @@ pub fn producer(name: Option<&str>) -> Result<AnyProducer> {
     }
 }
 
-fn hardware_here() -> Result<AnyProducer> {
-    Err(Note::new("this machine has no hardware that vouches for it").error())
+/// This machine's hardware, which gives evidence with its collateral.
+#[cfg(target_os = "linux")]
+fn hardware_here(app: &App) -> Result<SharedProducer> {
+    let none = || Note::unreachable("no hardware here vouches for this machine");
+    let device = device::detect().map(|devices| devices.into_iter().next()).with_context(none)?;
+    let device = device.ok_or_else(|| none().error())?;
+    Ok(Box::new(Collecting::new(device, collector(app, None)?)))
+}
+
+/// Nobody knows such hardware here.
+#[cfg(not(target_os = "linux"))]
+fn hardware_here(_: &App) -> Result<SharedProducer> {
+    Err(Note::unreachable("hardware is asked on Linux alone").error())
 }
 
 /// The development form of this name, or the one that stands in for hardware.
 #[cfg(feature = "simulated")]
-fn development(name: Option<&str>) -> Option<AnyProducer> {
+fn development(name: Option<&str>) -> Option<SharedProducer> {
     let name = name.unwrap_or(STAND_IN.name());
     let form = Form::ALL.into_iter().find(|form| form.name() == name && binds_keys(form))?;
     Some(Box::new(Provider::new(form)))
@@ -83,7 +104,7 @@ fn binds_keys(form: &Form) -> bool {
 
 /// This program was built without development evidence.
 #[cfg(not(feature = "simulated"))]
-fn development(_: Option<&str>) -> Option<AnyProducer> {
+fn development(_: Option<&str>) -> Option<SharedProducer> {
     None
 }
 

@@ -68,6 +68,11 @@ impl Note {
         Self { what: what.into(), exit: Some(Exit::Usage), hint: None }
     }
 
+    /// Something that could not be read, written or reached.
+    pub fn unreachable(what: impl Into<String>) -> Self {
+        Self { what: what.into(), exit: Some(Exit::Unreachable), hint: None }
+    }
+
     /// Says what to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -17,6 +17,7 @@ use hallmark_receipt::wire::{from_hex, to_hex};
 
 pub use item::{ContentError, Item, ItemError};
 pub use needs::{MAX_NEEDS, NeedError, needs};
+pub(crate) use snapshot::unfolded;
 pub use snapshot::{FORMAT, MAX_SNAPSHOT, Selection, Snapshot, SnapshotError};
 
 use crate::Kind;

@@ -153,6 +153,26 @@ impl Snapshot {
     }
 }
 
+/// Gives `judge` the input with what its snapshots have for the evidence in their place. What begins like a snapshot and is none stays
+/// as it is: no verifier knows it.
+pub(crate) fn unfolded<R>(kind: Kind, input: &Input<'_>, judge: impl FnOnce(&Input<'_>) -> R) -> R {
+    let begins = |item: &[u8]| item.starts_with(format!("{{\"format\":\"{FORMAT}\"").as_bytes());
+    let parse = |item: &&[u8]| if begins(item) { Snapshot::parse(item).ok() } else { None };
+    let snapshots: Vec<Snapshot> = input.collateral.iter().filter_map(parse).collect();
+    if snapshots.is_empty() {
+        return judge(input);
+    }
+    let mut certificates = input.certificates.to_vec();
+    let mut collateral: Vec<&[u8]> =
+        input.collateral.iter().copied().filter(|item| parse(item).is_none()).collect();
+    for snapshot in &snapshots {
+        let selection = snapshot.for_evidence(kind, input).unwrap_or_default();
+        certificates.extend(selection.certificates);
+        collateral.extend(selection.collateral);
+    }
+    judge(&Input { certificates: &certificates, collateral: &collateral, ..*input })
+}
+
 fn key(need: &Need) -> (String, String) {
     (need.kind().to_owned(), need.name())
 }

@@ -1,5 +1,6 @@
 //! `hallmark attest`.
 
+mod collect;
 #[cfg(feature = "simulated")]
 mod produce;
 
@@ -25,6 +26,7 @@ use crate::time;
 pub fn run(app: &App, command: AttestCommand) -> Result<Exit> {
     match command {
         AttestCommand::Verify(args) => judge(app, &args),
+        AttestCommand::Collect(args) => collect::run(app, &args),
         AttestCommand::Show { file, kind } => fields(&file, kind.into()),
         #[cfg(feature = "simulated")]
         AttestCommand::Produce(args) => produce::run(app, &args),

@@ -134,7 +134,8 @@ pub fn receipt(
 ) -> Result<(Bundle, Receipt)> {
     let has = |kind| asked.evidence.contains(&kind);
     // What cannot be had shows before keys are made.
-    let producer = has(EvidenceArg::Tee).then(|| environment::producer(asked.environment)).transpose()?;
+    let producer =
+        has(EvidenceArg::Tee).then(|| environment::producer(app, asked.environment)).transpose()?;
     let (key, made) = keys::ready(&app.home, &time::now).context("the receipt cannot be signed")?;
     if let Some(made) = made {
         if let Some(identity) = made.identity {

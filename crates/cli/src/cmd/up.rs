@@ -41,7 +41,8 @@ pub fn run(app: &App, args: &Up) -> Result<Exit> {
         .hint("make one: hallmark up --keys keys.toml --new-key NAME; then start with --keys keys.toml")
         .error());
     }
-    let producer = args.environment.as_deref().map(|name| environment::producer(Some(name))).transpose()?;
+    let producer =
+        args.environment.as_deref().map(|name| environment::producer(app, Some(name))).transpose()?;
     let (key, _) = keys::ready(&app.home, &time::now).context("receipts cannot be signed")?;
     let public = key.secret.public_key();
     let store = Folder::open(app.home.root().join("gateway"), Keep::default());

@@ -19,6 +19,7 @@
 
 mod cache;
 mod client;
+mod collecting;
 mod source;
 
 use futures_util::StreamExt as _;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 
 pub use cache::{Cache, CacheError};
 pub use client::{FetchCause, FetchError, NoRoots, Patience};
+pub use collecting::Collecting;
 pub use source::{Amd, Intel, Lists, Nvidia, Sources};
 
 use client::Client;
