@@ -40,6 +40,7 @@ pub use measurement::{Measurements, Register};
 pub use policy::{Policy, PolicyError};
 pub use producer::{Evidence, ProduceError, Producer, Request};
 pub use report::{Attested, Context, Dangers, Decision, Report};
+pub use x509::Memo;
 
 /// The kinds of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -353,11 +353,11 @@ fn chain_rows<'a>(
     if readable().next().is_some() {
         judgement.record(CheckId::Root, root);
     }
-    let mut length = 0_usize;
+    let (mut length, memo) = (0_usize, judgement.memo());
     let holds = chains.iter().try_for_each(|(chain, rules, name)| {
         let chain = chain.as_ref().map_err(Clone::clone)?;
         length = length.saturating_add(chain.certificates().len());
-        chain.verify(rules).map_err(of(name))
+        chain.verify(rules, memo).map_err(of(name))
     });
     judgement.record(
         CheckId::Chain,

@@ -156,7 +156,7 @@ fn chain<'a>(
     report: &AttestationReport<'_>,
     files: &'a Files,
 ) -> Option<Chain<'a>> {
-    match endorsement::chain(&files.certificates, report.signing_key, &RULES) {
+    match endorsement::chain(&files.certificates, report.signing_key) {
         Err(error) => {
             judgement.record(CheckId::Chain, Err::<&str, _>(error));
             None

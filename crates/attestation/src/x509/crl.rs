@@ -16,7 +16,8 @@ pub const MAX_CRL: usize = 1 << 20;
 /// A list; it borrows the bytes that it was read from. It counts once [`Crl::verify`] has passed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Crl<'a> {
-    tbs: &'a [u8],
+    /// The signed part, as it stands in the list.
+    pub tbs: &'a [u8],
     /// The issuer's name, DER.
     pub issuer: &'a [u8],
     /// When it was made, in seconds since 1970.
@@ -24,8 +25,10 @@ pub struct Crl<'a> {
     /// When the next one is due.
     pub next_update: u64,
     revoked: &'a [u8],
-    scheme: Scheme,
-    signature: &'a [u8],
+    /// How it is signed.
+    pub scheme: Scheme,
+    /// The signature.
+    pub signature: &'a [u8],
 }
 
 /// Why a list is refused.

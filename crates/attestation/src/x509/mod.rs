@@ -11,6 +11,7 @@ use hallmark_receipt::{Digest, time};
 pub mod certificate;
 pub mod chain;
 pub mod crl;
+pub mod memo;
 pub mod ocsp;
 #[cfg(any(test, feature = "simulated"))]
 pub mod write;
@@ -18,6 +19,7 @@ pub mod write;
 pub use certificate::{Certificate, CertificateError, Extension};
 pub use chain::{Chain, ChainError, Rules};
 pub use crl::{Crl, CrlError};
+pub use memo::Memo;
 pub use ocsp::OcspError;
 
 /// A certificate for people: whom it names and when it is in force, or why it cannot be read.

@@ -1,0 +1,19 @@
+//! Collateral of quotes of any bytes, TCB info and identities inside: no panic, and nothing else is accepted with it.
+#![no_main]
+
+mod evidence;
+
+use std::sync::LazyLock;
+
+use evidence::Seed;
+use hallmark_attestation::Kind;
+
+static SEEDS: LazyLock<Vec<Seed>> = LazyLock::new(|| Seed::all(&[Kind::Tdx, Kind::Sgx]));
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    for seed in SEEDS.iter() {
+        seed.check(|evidence| evidence.collateral = vec![bytes.to_vec()]);
+        // Beside the good one.
+        seed.check(|evidence| evidence.collateral.insert(0, bytes.to_vec()));
+    }
+});

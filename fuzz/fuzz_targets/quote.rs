@@ -1,0 +1,15 @@
+//! Quotes of any bytes, as TDX's and as SGX's: no panic, and none is accepted but for what the good one attests.
+#![no_main]
+
+mod evidence;
+
+use std::sync::LazyLock;
+
+use evidence::Seed;
+use hallmark_attestation::Kind;
+
+static SEEDS: LazyLock<Vec<Seed>> = LazyLock::new(|| Seed::all(&[Kind::Tdx, Kind::Sgx]));
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    SEEDS.iter().for_each(|seed| seed.check(|evidence| evidence.evidence = bytes.to_vec()));
+});

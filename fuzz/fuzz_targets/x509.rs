@@ -1,0 +1,31 @@
+//! Certificates, revocation lists and OCSP responses of any bytes: no panic; beside good evidence nothing else is accepted with them.
+#![no_main]
+
+mod evidence;
+
+use std::sync::LazyLock;
+
+use evidence::Seed;
+use hallmark_attestation::Kind;
+use hallmark_attestation::x509::ocsp::{Response, is_response};
+use hallmark_attestation::x509::{Certificate, Crl, certificate_text};
+
+static SEEDS: LazyLock<Vec<Seed>> = LazyLock::new(|| Seed::all(&[Kind::Nitro, Kind::SevSnp, Kind::Nvidia]));
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = certificate_text(bytes);
+    if let Ok(certificate) = Certificate::parse(bytes) {
+        assert_eq!(certificate.der, bytes);
+        let _ = certificate.verify_signature(&certificate);
+    }
+    let (list, response) = (Crl::parse(bytes), Response::parse(bytes));
+    assert!(list.is_err() || response.is_err());
+    assert!(response.is_err() || is_response(bytes));
+    if let Ok(list) = list {
+        let _ = list.revocation(&[1]);
+    }
+    for seed in SEEDS.iter() {
+        seed.check(|evidence| evidence.collateral.push(bytes.to_vec()));
+        seed.check(|evidence| evidence.certificates.push(bytes.to_vec()));
+    }
+});
