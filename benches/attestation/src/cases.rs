@@ -76,7 +76,9 @@ pub fn reason(report: &Report) -> String {
     use hallmark_receipt::check::Cause as _;
     match &report.decision {
         Decision::Accepted(_) => "accepted".to_owned(),
-        Decision::Rejected => report.reasons().next().map_or_else(String::new, |(_, reason)| reason.code().to_owned()),
+        Decision::Rejected => {
+            report.reasons().next().map_or_else(String::new, |(_, reason)| reason.code().to_owned())
+        }
         Decision::Undecided(missing) => {
             let names: Vec<_> = missing.iter().map(|id| id.to_string()).collect();
             format!("undecided: {}", names.join(", "))
@@ -100,7 +102,8 @@ pub fn read() -> Result<Option<Vec<Case>>> {
         let (Some(kind), Some(allowed)) = (Kind::from_name(kind), Allowed::read(policy)) else { continue };
         let files = files(&folder, with)?;
         let is_certificate = matches!(kind, Kind::SevSnp | Kind::Nvidia);
-        let (certificates, collateral) = if is_certificate { (files, Vec::new()) } else { (Vec::new(), files) };
+        let (certificates, collateral) =
+            if is_certificate { (files, Vec::new()) } else { (Vec::new(), files) };
         cases.push(Case {
             kind,
             name: name.to_owned(),
@@ -120,7 +123,9 @@ fn files(folder: &Path, path: &str) -> Result<Vec<Vec<u8>>> {
     let at = folder.join(path);
     let mut paths: Vec<PathBuf> = match path {
         "" => Vec::new(),
-        _ if at.is_dir() => std::fs::read_dir(at)?.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<_>>()?,
+        _ if at.is_dir() => std::fs::read_dir(at)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<std::io::Result<_>>()?,
         _ => vec![at],
     };
     paths.sort();

@@ -27,7 +27,8 @@ pub fn judge(case: &Case) -> Answer {
 fn quote(case: &Case) -> Answer {
     let [collateral] = &case.collateral[..] else { return Err("collateral is not in one file") };
     Ok(guarded(|| {
-        let collateral: QuoteCollateralV3 = serde_json::from_slice(collateral).map_err(|error| error.to_string())?;
+        let collateral: QuoteCollateralV3 =
+            serde_json::from_slice(collateral).map_err(|error| error.to_string())?;
         let quote = encoding::decode(&case.evidence).map_err(|error| error.to_string())?;
         verify_quote(case, &quote, collateral)
     }))
@@ -44,7 +45,10 @@ pub fn verify_quote(case: &Case, quote: &[u8], collateral: QuoteCollateralV3) ->
         policy = policy.allow_status(TcbStatus::ConfigurationAndSWHardeningNeeded);
     }
     let verifier = QuoteVerifier::new_prod().allow_service_td(case.allowed == Allowed::ServiceTd);
-    verifier.verify_with_policy(quote, collateral, case.at, &policy).map(|_| ()).map_err(|error| format!("{error:#}"))
+    verifier
+        .verify_with_policy(quote, collateral, case.at, &policy)
+        .map(|_| ())
+        .map_err(|error| format!("{error:#}"))
 }
 
 /// AMD's VLEK authority of Milan, which `sev` does not carry.
@@ -58,7 +62,8 @@ pub fn report(case: &Case) -> Result<(), String> {
     let certificates: Vec<&[u8]> = case.certificates.iter().map(Vec::as_slice).collect();
     let certificates = encoding::items(&certificates).map_err(|error| error.to_string())?;
     let leaf = certificates.first().ok_or("no certificate")?;
-    let signer = if report.key_info.signing_key() == 1 { Certificate::from_der(MILAN_ASVK) } else { milan::ask() };
+    let signer =
+        if report.key_info.signing_key() == 1 { Certificate::from_der(MILAN_ASVK) } else { milan::ask() };
     let ca = ca::Chain { ark: milan::ark().map_err(words)?, ask: signer.map_err(words)? };
     let chain = Chain { ca, vek: Certificate::from_der(leaf).map_err(words)? };
     (&chain, &report).verify().map_err(words)

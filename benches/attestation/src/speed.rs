@@ -46,7 +46,8 @@ struct Signature {
 impl Signature {
     fn check(&self) -> Result<()> {
         let key = UnparsedPublicKey::new(self.algorithm, &self.key);
-        key.verify(black_box(&self.message), &self.signature).map_err(|_| "a signature of the floor does not hold".into())
+        key.verify(black_box(&self.message), &self.signature)
+            .map_err(|_| "a signature of the floor does not hold".into())
     }
 
     fn new(key: PublicKey<'_>, is_der: bool, message: &[u8], signature: &[u8]) -> Self {
@@ -63,8 +64,12 @@ impl Signature {
 
 /// Times everything; whether each row is within the bar.
 pub fn run(cases: &[Case], rounds: usize) -> Result<bool> {
-    println!("medians of {rounds} rounds in turns, microseconds; chain known: the signatures of its certificates held before\n");
-    println!("| evidence | chain known | signatures | AWS-LC alone | hallmark | ratio | peer |\n|---|---|---|---|---|---|---|");
+    println!(
+        "medians of {rounds} rounds in turns, microseconds; chain known: the signatures of its certificates held before\n"
+    );
+    println!(
+        "| evidence | chain known | signatures | AWS-LC alone | hallmark | ratio | peer |\n|---|---|---|---|---|---|---|"
+    );
     let mut holds = true;
     for (name, is_known) in ROWS {
         let case = cases.iter().find(|case| case.name == *name && (case.accepted || case.kind == Kind::Sgx));
@@ -115,7 +120,12 @@ fn median(mut all: Vec<f64>) -> f64 {
 fn kinds(floor: &[Signature]) -> String {
     let count = |kind| floor.iter().filter(|signature| signature.kind == kind).count();
     let kinds = ["P-256", "P-384", "RSA-4096"].map(|kind| (count(kind), kind));
-    kinds.iter().filter(|(count, _)| *count > 0).map(|(count, kind)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+    kinds
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, kind)| format!("{count} {kind}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The signatures of a case, each once. If the chain is known, that of the evidence alone.
@@ -135,7 +145,8 @@ fn floor(case: &Case, is_known: bool) -> Result<Vec<Signature>> {
 
 /// The signature of each certificate but the last, by the one behind it.
 fn chain<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Signature>> {
-    let certificates = certificates.into_iter().map(Certificate::parse).collect::<std::result::Result<Vec<_>, _>>()?;
+    let certificates =
+        certificates.into_iter().map(Certificate::parse).collect::<std::result::Result<Vec<_>, _>>()?;
     let pairs = certificates.iter().zip(certificates.iter().skip(1));
     Ok(pairs.map(|(leaf, issuer)| Signature::new(issuer.key, true, leaf.tbs, leaf.signature)).collect())
 }
@@ -156,7 +167,8 @@ fn snp(case: &Case) -> Result<Vec<Signature>> {
     let bytes = encoding::decode(&case.evidence)?;
     let report = AttestationReport::parse(&bytes)?;
     let leaf = case.certificates.first().ok_or("no certificate")?;
-    let mut floor = vec![Signature::new(Certificate::parse(leaf)?.key, false, report.signed, &report.signature)];
+    let mut floor =
+        vec![Signature::new(Certificate::parse(leaf)?.key, false, report.signed, &report.signature)];
     floor.extend(chain([leaf, ASK, ARK])?);
     Ok(floor)
 }
@@ -201,7 +213,8 @@ fn dcap(case: &Case) -> Result<Vec<Signature>> {
     for list in &collateral.lists {
         let list = Crl::parse(list)?;
         let parsed = authorities.iter().filter_map(|der| Certificate::parse(der).ok());
-        let issuer = parsed.into_iter().find(|issuer| issuer.subject == list.issuer).ok_or("a list of nobody")?;
+        let issuer =
+            parsed.into_iter().find(|issuer| issuer.subject == list.issuer).ok_or("a list of nobody")?;
         floor.push(Signature::new(issuer.key, true, list.tbs, list.signature));
     }
     Ok(floor)

@@ -49,13 +49,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let hardware = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/attestation-vectors");
-    for (kind, folder) in
-        [(Kind::Nitro, "nitro"), (Kind::Tdx, "tdx"), (Kind::Sgx, "sgx"), (Kind::SevSnp, "sev-snp"), (Kind::Nvidia, "nvidia-gpu")]
-    {
+    for (kind, folder) in [
+        (Kind::Nitro, "nitro"),
+        (Kind::Tdx, "tdx"),
+        (Kind::Sgx, "sgx"),
+        (Kind::SevSnp, "sev-snp"),
+        (Kind::Nvidia, "nvidia-gpu"),
+    ] {
         let mut folders = vec![hardware.join(folder)];
         while let Some(at) = folders.pop() {
             for entry in fs::read_dir(&at).into_iter().flatten() {
-                let (path, metadata) = { let entry = entry?; (entry.path(), entry.metadata()?) };
+                let (path, metadata) = {
+                    let entry = entry?;
+                    (entry.path(), entry.metadata()?)
+                };
                 if metadata.is_dir() {
                     folders.push(path);
                 } else if metadata.len() <= LONGEST {

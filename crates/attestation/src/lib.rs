@@ -18,6 +18,7 @@
 
 pub mod anchors;
 pub mod binding;
+mod bytes;
 pub mod cbor;
 pub mod check;
 pub mod crypto;

@@ -3,6 +3,7 @@
 use hallmark_receipt::Digest;
 use hallmark_receipt::time::when;
 
+use crate::bytes::is_zero;
 use crate::check::{Check, CheckId, Outcome, Reason, Why};
 use crate::measurement::Measurements;
 use crate::policy::{Policy, Section};
@@ -312,6 +313,11 @@ impl<'a> Judgement<'a> {
         }
     }
 
+    /// §3.10, where the nonce is the beginning of `field`, and there are zeros behind it.
+    pub fn padded_nonce(&mut self, field: &[u8]) {
+        self.nonce(self.context.nonce.filter(|nonce| is_padded(field, nonce)).unwrap_or(field));
+    }
+
     /// §3.11: `field` binds the keys that the verifier knows.
     pub fn binding(&mut self, field: &'static str, got: &[u8]) {
         match self.context.binding {
@@ -435,6 +441,11 @@ impl<'a> Revocations<'a> {
         }
         Ok(as_of)
     }
+}
+
+/// Whether `field` is `start`, which is not empty, and zeros.
+pub(crate) fn is_padded(field: &[u8], start: &[u8]) -> bool {
+    !start.is_empty() && field.strip_prefix(start).is_some_and(is_zero)
 }
 
 /// How what runs differs from a release.

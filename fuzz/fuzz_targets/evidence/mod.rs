@@ -40,7 +40,8 @@ impl Seed {
         change(&mut evidence);
         let _ = show(self.kind, &evidence.evidence);
         assert!(!judge(self.kind, &evidence, &self.policy, &[]).is_accepted());
-        if let Decision::Accepted(attested) = judge(self.kind, &evidence, &self.policy, &self.roots).decision {
+        if let Decision::Accepted(attested) = judge(self.kind, &evidence, &self.policy, &self.roots).decision
+        {
             assert_eq!(*attested, self.attested);
         }
     }

@@ -5,9 +5,9 @@ use serde::Deserialize;
 use super::body::{
     EnclaveReport, FLAG_INIT, RESERVED_TD_ATTRIBUTES, TdAttribute, TdReport, XFAM_DEFINED, XFAM_REQUIRED,
 };
-use super::bytes::is_zero;
 use super::pck::Platform;
 use super::tcb::TcbPolicy;
+use crate::bytes::is_zero;
 
 /// What a policy may ask of trust domains alone.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -86,10 +86,7 @@ impl EndorsementError {
 /// given (else among AMD's own). None without a leaf. What was given and has no place in it must be AMD's too.
 ///
 /// The chain is verified by who asked for it; certificates beside it are here.
-pub fn chain<'a>(
-    given: &'a [Vec<u8>],
-    key: SigningKey,
-) -> Result<Option<Chain<'a>>, EndorsementError> {
+pub fn chain<'a>(given: &'a [Vec<u8>], key: SigningKey) -> Result<Option<Chain<'a>>, EndorsementError> {
     if given.len() > MAX_GIVEN {
         return Err(EndorsementError::TooMany { got: given.len() });
     }

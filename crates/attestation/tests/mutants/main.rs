@@ -174,7 +174,8 @@ impl Subject {
                 });
                 free.map(|(.., section)| *section)
             };
-            let (free, others): (Vec<_>, Vec<_>) = survivors.iter().partition(|survivor| section(survivor).is_some());
+            let (free, others): (Vec<_>, Vec<_>) =
+                survivors.iter().partition(|survivor| section(survivor).is_some());
             println!(
                 "  {file:?} in {} parts: {} mutants, {} refused, {} accepted, {} excluded {:?}",
                 parts.count(),
@@ -182,12 +183,27 @@ impl Subject {
                 mutants.len() - survivors.len(),
                 others.len(),
                 free.len(),
-                free.iter().filter_map(|survivor| section(survivor)).collect::<std::collections::BTreeSet<_>>()
+                free.iter()
+                    .filter_map(|survivor| section(survivor))
+                    .collect::<std::collections::BTreeSet<_>>()
             );
             tried += mutants.len();
-            wrong.extend(others.into_iter().map(|(part, bit)| format!("{:?}, bit {bit} of {}", part.file, part.bits(&self.files))));
+            wrong.extend(
+                others
+                    .into_iter()
+                    .map(|(part, bit)| format!("{:?}, bit {bit} of {}", part.file, part.bits(&self.files))),
+            );
         }
-        println!("  {:.0} mutants a second", f64::from(u32::try_from(tried).unwrap()) / start.elapsed().as_secs_f64());
-        assert!(wrong.is_empty(), "{:?}: {} can be changed: {:?}", self.vector, wrong.len(), &wrong[..wrong.len().min(20)]);
+        println!(
+            "  {:.0} mutants a second",
+            f64::from(u32::try_from(tried).unwrap()) / start.elapsed().as_secs_f64()
+        );
+        assert!(
+            wrong.is_empty(),
+            "{:?}: {} can be changed: {:?}",
+            self.vector,
+            wrong.len(),
+            &wrong[..wrong.len().min(20)]
+        );
     }
 }

@@ -13,11 +13,8 @@ const OG_EVM: Vector = Vector {
     at: 1_770_918_962,
     policy: "",
 };
-const EVERVAULT: Vector = Vector {
-    evidence: "nitro/evervault/beta/valid-attestation-doc-bytes",
-    at: 1_665_651_482,
-    ..OG_EVM
-};
+const EVERVAULT: Vector =
+    Vector { evidence: "nitro/evervault/beta/valid-attestation-doc-bytes", at: 1_665_651_482, ..OG_EVM };
 
 #[test]
 fn nitro() {
