@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             for (number, file) in evidence.collateral.iter().enumerate() {
                 put(of_lists, &format!("{name}-collateral-{number}"), file)?;
             }
-            for log in &evidence.event_log {
+            if let Some(log) = &evidence.event_log {
                 put("event_log", &name, log)?;
             }
         }

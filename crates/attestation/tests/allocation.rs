@@ -62,7 +62,7 @@ const CLAIMS: &[&[u8]] = &[
 ];
 
 /// Every how many places a claim is put; a prime, and another start for each claim.
-const STEP: usize = 23;
+const STEP: usize = 97;
 
 fn files(evidence: &mut Evidence) -> Vec<&mut Vec<u8>> {
     let Evidence { evidence, certificates, collateral, event_log } = evidence;

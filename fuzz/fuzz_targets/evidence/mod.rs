@@ -12,7 +12,7 @@ const AT: u64 = 1_590_000_000;
 /// Good evidence.
 pub struct Seed {
     kind: Kind,
-    pub good: Evidence,
+    good: Evidence,
     roots: [Digest; 1],
     policy: Policy,
     attested: Attested,
