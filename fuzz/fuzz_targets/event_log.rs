@@ -5,14 +5,14 @@ mod evidence;
 
 use std::sync::LazyLock;
 
-use evidence::Seed;
+use evidence::Seeds;
+use hallmark_attestation::Kind;
 use hallmark_attestation::dcap::EventLog;
-use hallmark_attestation::simulated::Form;
 
-static SEED: LazyLock<Seed> = LazyLock::new(|| Seed::of(Form::TdxV4));
+static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::of(&[Kind::Tdx]));
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    SEED.check(|evidence| evidence.event_log = Some(bytes.to_vec()));
+    SEEDS.check(|evidence| evidence.event_log = Some(bytes.to_vec()));
     if let Ok(log) = EventLog::parse(bytes) {
         assert!(log.fields().contains_key("events"));
     }

@@ -5,9 +5,9 @@ mod evidence;
 
 use std::sync::LazyLock;
 
-use evidence::Seed;
-use hallmark_attestation::simulated::Form;
+use evidence::Seeds;
+use hallmark_attestation::Kind;
 
-static SEED: LazyLock<Seed> = LazyLock::new(|| Seed::of(Form::Nitro));
+static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::of(&[Kind::Nitro]));
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| SEED.check(|evidence| evidence.evidence = bytes.to_vec()));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| SEEDS.check(|evidence| evidence.evidence = bytes.to_vec()));

@@ -5,11 +5,9 @@ mod evidence;
 
 use std::sync::LazyLock;
 
-use evidence::Seed;
+use evidence::Seeds;
 use hallmark_attestation::Kind;
 
-static SEEDS: LazyLock<Vec<Seed>> = LazyLock::new(|| Seed::all(&[Kind::Tdx, Kind::Sgx]));
+static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::of(&[Kind::Tdx, Kind::Sgx]));
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    SEEDS.iter().for_each(|seed| seed.check(|evidence| evidence.evidence = bytes.to_vec()));
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| SEEDS.check(|evidence| evidence.evidence = bytes.to_vec()));

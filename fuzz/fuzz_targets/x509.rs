@@ -5,12 +5,12 @@ mod evidence;
 
 use std::sync::LazyLock;
 
-use evidence::Seed;
+use evidence::Seeds;
 use hallmark_attestation::Kind;
 use hallmark_attestation::x509::ocsp::{Response, is_response};
 use hallmark_attestation::x509::{Certificate, Crl, certificate_text};
 
-static SEEDS: LazyLock<Vec<Seed>> = LazyLock::new(|| Seed::all(&[Kind::Nitro, Kind::SevSnp, Kind::Nvidia]));
+static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::of(&[Kind::Nitro, Kind::SevSnp, Kind::Nvidia]));
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = certificate_text(bytes);
@@ -24,8 +24,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(list) = list {
         let _ = list.revocation(&[1]);
     }
-    for seed in SEEDS.iter() {
-        seed.check(|evidence| evidence.collateral.push(bytes.to_vec()));
-        seed.check(|evidence| evidence.certificates.push(bytes.to_vec()));
-    }
+    SEEDS.check(|evidence| evidence.collateral.push(bytes.to_vec()));
+    SEEDS.check(|evidence| evidence.certificates.push(bytes.to_vec()));
 });

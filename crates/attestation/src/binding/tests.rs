@@ -6,7 +6,7 @@ use hallmark_receipt::{Alg, SecretKey, Signer};
 use super::*;
 
 fn key(seed: u8) -> PublicKey {
-    SecretKey::from_seed(Alg::Ed25519, &[seed; 32]).unwrap().public_key().clone()
+    SecretKey::from_seed(Alg::Ed25519, &[seed; 32]).unwrap().public_key()
 }
 
 /// RFC 8032 §7.1, test 1.

@@ -11,6 +11,7 @@ mod snp;
 #[path = "../vectors/mod.rs"]
 mod vectors;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -183,9 +184,7 @@ impl Subject {
                 mutants.len() - survivors.len(),
                 others.len(),
                 free.len(),
-                free.iter()
-                    .filter_map(|survivor| section(survivor))
-                    .collect::<std::collections::BTreeSet<_>>()
+                free.iter().copied().filter_map(section).collect::<BTreeSet<_>>()
             );
             tried += mutants.len();
             wrong.extend(
