@@ -39,9 +39,9 @@ impl Seeds {
             let mut evidence = good.clone();
             change(&mut evidence);
             let _ = show(*kind, &evidence.evidence);
-            assert!(!self.judge(*kind, &evidence, &[]).is_accepted());
             if let Decision::Accepted(attested) = self.judge(*kind, &evidence, &self.roots).decision {
                 assert!(self.good.iter().any(|(.., known)| *known == *attested));
+                assert!(!self.judge(*kind, &evidence, &[]).is_accepted());
             }
         }
     }
