@@ -7,7 +7,7 @@ use hallmark_receipt::dsse::PayloadType;
 use hallmark_receipt::{Digest, PublicKey, Purpose};
 
 use crate::Kind;
-use crate::bytes::{Bytes, Short};
+use crate::bytes::Bytes;
 use crate::producer::Request;
 
 /// The most bytes of a bound key.
@@ -60,12 +60,6 @@ pub enum ReadError {
     /// Something that cannot be bound.
     #[error(transparent)]
     Binding(#[from] BindingError),
-}
-
-impl From<Short> for ReadError {
-    fn from(_: Short) -> Self {
-        Self::Truncated
-    }
 }
 
 impl Binding {
@@ -141,20 +135,20 @@ impl Binding {
     /// Reads an encoded binding off the front of `bytes`. It has one encoding: purposes in order, none twice.
     pub(crate) fn read(bytes: &mut Bytes<'_>) -> Result<Self, ReadError> {
         let mut binding = Self::default();
-        for _ in 0..bytes.u8()? {
-            let length = bytes.u8()?.into();
-            let name = std::str::from_utf8(bytes.take(length)?).ok();
+        for _ in 0..all(bytes.u8())? {
+            let length = all(bytes.u8())?.into();
+            let name = std::str::from_utf8(all(bytes.take(length))?).ok();
             let purpose = name.and_then(Purpose::from_name).ok_or(ReadError::Purpose)?;
             if binding.keys.last_key_value().is_some_and(|(last, _)| *last >= purpose) {
                 return Err(ReadError::Order);
             }
-            let length = bytes.u16_be()?.into();
-            binding = binding.with_bytes(purpose, bytes.take(length)?.to_vec())?;
+            let length = all(bytes.u16_be())?.into();
+            binding = binding.with_bytes(purpose, all(bytes.take(length))?.to_vec())?;
         }
-        let policy = Digest(*bytes.array()?);
+        let policy = Digest(*all(bytes.array())?);
         binding.policy = (policy != Digest([0; 32])).then_some(policy);
-        let length = bytes.u8()?.into();
-        Ok(binding.with_nonce(bytes.take(length)?.to_vec())?)
+        let length = all(bytes.u8())?.into();
+        Ok(binding.with_nonce(all(bytes.take(length))?.to_vec())?)
     }
 
     /// The report data (user data, of Nitro) of this kind: what a verifier expects ([`crate::Context::binding`]). `None` for
@@ -223,6 +217,11 @@ impl Session<'_> {
         let nonce = [&[byte(self.nonce.len())][..], self.nonce].concat();
         PayloadType::Session.encode(&[&[role][..], self.exporter, leaves[0], leaves[1], &nonce].concat())
     }
+}
+
+/// Something that is there whole.
+fn all<T>(read: Option<T>) -> Result<T, ReadError> {
+    read.ok_or(ReadError::Truncated)
 }
 
 /// §10.1: `alg || 0x00 || public key`.

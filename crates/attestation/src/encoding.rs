@@ -85,7 +85,8 @@ pub fn pem(text: &str) -> Result<Vec<Vec<u8>>, EncodingError> {
         let (label, body) = body.split_once("-----").ok_or(refuse)?;
         let end = format!("-----END {label}-----");
         let (body, after) = body.split_once(end.as_str()).ok_or(refuse)?;
-        let body = body.replace(BREAKS, "");
+        let lines = body.as_bytes().split(|byte| matches!(byte, b'\r' | b'\n'));
+        let body = lines.collect::<Vec<_>>().concat();
         if !matches!(label, "CERTIFICATE" | "X509 CRL" | "PUBLIC KEY") || body.is_empty() {
             return Err(refuse);
         }

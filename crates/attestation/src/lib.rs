@@ -45,6 +45,7 @@ pub use policy::{Policy, PolicyError};
 pub use presentation::{Credentials, Expected, Hello, Peer, Presentation, Refusal};
 pub use producer::{DeviceError, Evidence, ProduceError, Producer, Request};
 pub use report::{Attested, Context, Dangers, Decision, Report};
+pub use x509::Memo;
 
 /// The kinds of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,7 @@
 use hallmark_receipt::{Digest, PublicKey, Purpose};
 
 use crate::binding::{ReadError, Session};
-use crate::bytes::{Bytes, Short};
+use crate::bytes::Bytes;
 use crate::check::{Check, CheckId, Reason, Why};
 use crate::report::{Attested, Context, Dangers, Decision, Report};
 use crate::{Binding, Evidence, Kind, Policy};
@@ -122,12 +122,6 @@ pub enum MessageError {
     },
 }
 
-impl From<Short> for MessageError {
-    fn from(_: Short) -> Self {
-        Self::Truncated
-    }
-}
-
 impl Hello {
     /// The message.
     pub fn encode(&self) -> Vec<u8> {
@@ -142,8 +136,8 @@ impl Hello {
     /// Reads the message.
     pub fn parse(message: &[u8]) -> Result<Self, MessageError> {
         let mut bytes = open(message, HELLO, "a hello")?;
-        let nonce = *bytes.array()?;
-        let wants = match bytes.u8()? {
+        let nonce = *all(bytes.array())?;
+        let wants = match all(bytes.u8())? {
             0 => Wants::Nothing,
             1 => Wants::Presentation,
             2 => Wants::Fresh,
@@ -183,22 +177,22 @@ impl Presentation {
     pub fn parse(message: &[u8]) -> Result<Self, MessageError> {
         let mut bytes = open(message, PRESENTATION, "a presentation")?;
         let binding = Binding::read(&mut bytes)?;
-        let many = count("pieces of evidence", bytes.u8()?.into(), 1, MAX_ITEMS)?;
+        let many = count("pieces of evidence", all(bytes.u8())?.into(), 1, MAX_ITEMS)?;
         let items = (0..many).map(|_| item(&mut bytes)).collect::<Result<_, _>>()?;
-        let signature = *bytes.array()?;
+        let signature = *all(bytes.array())?;
         close(bytes)?;
         Ok(Self { credentials: Credentials { binding, items }, signature })
     }
 }
 
 fn item(bytes: &mut Bytes<'_>) -> Result<Item, MessageError> {
-    let length = bytes.u8()?.into();
-    let name = std::str::from_utf8(bytes.take(length)?).ok();
+    let length = all(bytes.u8())?.into();
+    let name = std::str::from_utf8(all(bytes.take(length))?).ok();
     let kind = name.and_then(Kind::from_name).ok_or(MessageError::Kind)?;
-    let evidence = bytes.prefixed_be()?.to_vec();
+    let evidence = all(bytes.prefixed_be())?.to_vec();
     let mut files = |what, most| -> Result<Vec<Vec<u8>>, MessageError> {
-        let many = count(what, bytes.u8()?.into(), 0, most)?;
-        (0..many).map(|_| Ok(bytes.prefixed_be()?.to_vec())).collect()
+        let many = count(what, all(bytes.u8())?.into(), 0, most)?;
+        (0..many).map(|_| Ok(all(bytes.prefixed_be())?.to_vec())).collect()
     };
     let certificates = files("certificates", MAX_FILES)?;
     let collateral = files("files of collateral", MAX_FILES)?;
@@ -215,6 +209,11 @@ fn open<'a>(message: &'a [u8], of: u8, expected: &'static str) -> Result<Bytes<'
         Some((first, rest)) if *first == of => Ok(Bytes(rest)),
         _ => Err(MessageError::Unexpected { expected }),
     }
+}
+
+/// Something that is there whole.
+fn all<T>(read: Option<T>) -> Result<T, MessageError> {
+    read.ok_or(MessageError::Truncated)
 }
 
 fn close(Bytes(rest): Bytes<'_>) -> Result<(), MessageError> {

@@ -3,11 +3,12 @@
 use hallmark_receipt::Digest;
 use hallmark_receipt::time::when;
 
+use crate::bytes::is_zero;
 use crate::check::{Check, CheckId, Outcome, Reason, Why};
 use crate::measurement::Measurements;
 use crate::policy::{Policy, Section};
 use crate::x509::ocsp::{self, Status};
-use crate::x509::{Certificate, Chain, Crl, CrlError, Rules};
+use crate::x509::{Certificate, Chain, Crl, CrlError, Memo, Rules};
 use crate::{Kind, anchors};
 
 /// What the verifier knows and wants.
@@ -27,6 +28,9 @@ pub struct Context<'a> {
     pub dangers: Dangers<'a>,
     /// Checks of what came with the evidence, which belong into its report.
     pub beside: &'a [Check],
+    /// Signatures of authorities that held before, for a verifier of much evidence. Without one every signature is checked; with
+    /// one the report is the same.
+    pub memo: Option<&'a Memo>,
 }
 
 /// What no verifier should accept but to try things out. Nothing by default.
@@ -41,8 +45,16 @@ pub struct Dangers<'a> {
 impl<'a> Context<'a> {
     /// Judges at `at` by `policy`, and knows nothing else.
     pub fn new(at: u64, policy: &'a Policy) -> Self {
-        let dangers = Dangers::default();
-        Self { at, policy, nonce: None, binding: None, pairing: None, dangers, beside: &[] }
+        Self {
+            at,
+            policy,
+            nonce: None,
+            binding: None,
+            pairing: None,
+            dangers: Dangers::default(),
+            beside: &[],
+            memo: None,
+        }
     }
 }
 
@@ -218,6 +230,11 @@ impl<'a> Judgement<'a> {
         self.checks.iter().any(|check| check.id == id)
     }
 
+    /// What is known of signatures under pinned roots; of others nothing is looked up and nothing kept.
+    pub fn memo(&self) -> Option<&'a Memo> {
+        self.context.memo.filter(|_| self.passed(CheckId::Root))
+    }
+
     /// §3.2: the certificate is a pinned root of this kind.
     pub fn root(&mut self, certificate: &[u8]) {
         let root = self.find_root(certificate);
@@ -228,7 +245,8 @@ impl<'a> Judgement<'a> {
     pub fn chain(&mut self, chain: &Chain<'_>, rules: &Rules) {
         self.root(chain.root().der);
         let length = chain.certificates().len();
-        self.record(CheckId::Chain, chain.verify(rules).map(|()| format!("{length} certificates")));
+        let holds = chain.verify(rules, self.memo());
+        self.record(CheckId::Chain, holds.map(|()| format!("{length} certificates")));
         let validity = chain.verify_validity(self.context.at).map(|()| {
             let (from, to) = chain.validity();
             format!("all in force from {} to {}", when(from), when(to))
@@ -238,8 +256,8 @@ impl<'a> Judgement<'a> {
 
     /// §3.5: no certificate below a root is revoked, by the lists and responses in `collateral`. Of each chain, leaf first, the
     /// certificates below `first` have nobody who answers for them.
-    pub fn revocation(&mut self, first: usize, chains: &[&Chain<'_>], collateral: &[Vec<u8>]) {
-        let known = match Revocations::parse(collateral) {
+    pub fn revocation<'c>(&mut self, first: usize, chains: &[&'c Chain<'c>], collateral: &'c [Vec<u8>]) {
+        let mut known = match Revocations::parse(collateral) {
             Ok(known) => known,
             Err(reason) => return self.record(CheckId::Revocation, Err::<&str, _>(reason)),
         };
@@ -304,6 +322,11 @@ impl<'a> Judgement<'a> {
                 self.record(CheckId::Nonce, Err::<&str, _>(Reason::Nonce { expected, got }));
             }
         }
+    }
+
+    /// §3.10, where the nonce is the beginning of `field`, and there are zeros behind it.
+    pub fn padded_nonce(&mut self, field: &[u8]) {
+        self.nonce(self.context.nonce.filter(|nonce| is_padded(field, nonce)).unwrap_or(field));
     }
 
     /// §3.11: `field` binds the keys that the verifier knows.
@@ -377,7 +400,8 @@ impl<'a> Judgement<'a> {
 
 /// What authorities say of their certificates.
 struct Revocations<'a> {
-    lists: Vec<Crl<'a>>,
+    /// Each with the certificate of the issuer that it has been verified by.
+    lists: Vec<(Crl<'a>, Option<&'a [u8]>)>,
     responses: Vec<ocsp::Response<'a>>,
 }
 
@@ -388,7 +412,7 @@ impl<'a> Revocations<'a> {
             if ocsp::is_response(item) {
                 responses.push(ocsp::Response::parse(item)?);
             } else {
-                lists.push(Crl::parse(item)?);
+                lists.push((Crl::parse(item)?, None));
             }
         }
         Ok(Self { lists, responses })
@@ -396,15 +420,15 @@ impl<'a> Revocations<'a> {
 
     /// Whether there is a list of an authority that is not `known`.
     fn has_stranger(&self, known: impl Fn(&[u8]) -> bool) -> bool {
-        self.lists.iter().any(|list| !known(list.issuer))
+        self.lists.iter().any(|(list, _)| !known(list.issuer))
     }
 
     /// As of when `certificate` is known not to be revoked. One word that it is revoked counts more than any that it is not.
     fn unrevoked(
-        &self,
+        &mut self,
         at: usize,
         certificate: &Certificate<'_>,
-        issuer: &Certificate<'_>,
+        issuer: &Certificate<'a>,
         now: u64,
     ) -> Result<Option<u64>, Reason> {
         let mut as_of = None;
@@ -417,8 +441,11 @@ impl<'a> Revocations<'a> {
                 None => {}
             }
         }
-        for list in self.lists.iter().filter(|list| list.issuer == issuer.subject) {
-            list.verify(issuer, now)?;
+        for (list, verified_by) in self.lists.iter_mut().filter(|(list, _)| list.issuer == issuer.subject) {
+            if *verified_by != Some(issuer.der) {
+                list.verify(issuer, now)?;
+                *verified_by = Some(issuer.der);
+            }
             if let Some(since) = list.revocation(certificate.serial) {
                 return Err(Reason::Revoked { at, since: when(since) });
             }
@@ -426,6 +453,11 @@ impl<'a> Revocations<'a> {
         }
         Ok(as_of)
     }
+}
+
+/// Whether `field` is `start`, which is not empty, and zeros.
+pub(crate) fn is_padded(field: &[u8], start: &[u8]) -> bool {
+    !start.is_empty() && field.strip_prefix(start).is_some_and(is_zero)
 }
 
 /// How what runs differs from a release.

@@ -197,7 +197,7 @@ fn a_turin_certificate_ends_in_its_root() {
     let ders = encoding::items(&[&files[0], &files[1]]).unwrap();
     let rules = Rules { longest: 3, schemes: &[Scheme::RsaPss384], known: &[] };
     let chain = Chain::parse(ders.iter().map(Vec::as_slice), &rules).unwrap();
-    chain.verify(&rules).unwrap();
+    chain.verify(&rules, None).unwrap();
     chain.verify_validity(1_735_689_600).unwrap();
     let root = anchors::find(Kind::SevSnp, chain.root().der, &[]).unwrap();
     assert_eq!(root.name, "AMD ARK Turin");

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use hallmark_attestation::measurement::SnpRegister;
 use hallmark_attestation::simulated::{DEFAULT_SEED, Flaw, Form, Provider, roots};
 use hallmark_attestation::{
-    CheckId, Context, Dangers, Evidence, Kind, Measurements, Policy, ProduceError, Producer as _, Register,
-    Report, Request, anchors, show,
+    CheckId, Context, Dangers, Evidence, Kind, Measurements, Memo, Policy, ProduceError, Producer as _,
+    Register, Report, Request, anchors, show,
 };
 use hallmark_receipt::Digest;
 use hallmark_receipt::check::Cause as _;
@@ -324,4 +324,28 @@ fn each_flaw_is_refused_for_its_reason() {
         assert!(pairs.len() >= 30, "{form:?}: {}", pairs.len());
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_memo_changes_no_report() {
+    let (policy, roots, memo) = (Policy::genuine(), roots(DEFAULT_SEED).unwrap(), Memo::default());
+    let mut context = Context::new(AT, &policy);
+    context.dangers.accept_simulated = &roots;
+    let known = Context { memo: Some(&memo), ..context };
+    for form in Form::ALL {
+        let request = request(form, false);
+        let flaws = Flaw::ALL.iter().filter(|flaw| flaw.forms().contains(&form));
+        let broken = flaws.map(|flaw| Provider::new(form).with_flaw(*flaw));
+        // The good one first, so that all of its signatures are known when the others come.
+        for provider in std::iter::once(Provider::new(form)).chain(broken) {
+            let evidence = provider.produce(&request).unwrap();
+            let report = evidence.judge(form.kind(), &context);
+            for _ in 0..2 {
+                assert_eq!(evidence.judge(form.kind(), &known), report, "{provider:?}");
+            }
+            // Who pins no development root does not take one for being known.
+            let other = Context { dangers: Dangers::default(), ..known };
+            assert!(!evidence.judge(form.kind(), &other).is_accepted());
+        }
+    }
 }

@@ -257,7 +257,15 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !rest.is_empty() {
         return None;
     }
-    pairs.iter().map(|[high, low]| Some((nibble(*high)? << 4) | nibble(*low)?)).collect()
+    // What is no digit is found at the end: a loop without a way out reads many digits at a time.
+    let mut all = 0;
+    let bytes = pairs.iter().map(|[high, low]| {
+        let (high, low) = (nibble(*high), nibble(*low));
+        all |= high | low;
+        (high << 4) | low
+    });
+    let bytes = bytes.collect();
+    (all <= 0x0f).then_some(bytes)
 }
 
 /// Lower-case hexadecimal digits of bytes.
@@ -281,11 +289,13 @@ pub fn to_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => digit.checked_sub(b'0'),
-        b'a'..=b'f' => digit.checked_sub(b'a')?.checked_add(10),
-        _ => None,
+/// The value of a digit; of what is none, 0xff.
+fn nibble(digit: u8) -> u8 {
+    let (number, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+    match (number, letter) {
+        (0..10, _) => number,
+        (_, 0..6) => letter.wrapping_add(10),
+        _ => 0xff,
     }
 }
 

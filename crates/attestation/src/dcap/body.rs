@@ -4,7 +4,7 @@ use hallmark_receipt::json::{Object, Value};
 use hallmark_receipt::wire::to_hex;
 use serde::Deserialize;
 
-use crate::bytes::{Bytes, Short};
+use crate::bytes::Bytes;
 use crate::measurement::{Measurements, Register};
 
 /// The report of an enclave: 384 bytes.
@@ -43,7 +43,7 @@ impl<'a> EnclaveReport<'a> {
     pub const LENGTH: usize = 384;
 
     /// Reads a report. Its reserved bytes are signed, and may come to mean something.
-    pub(super) fn read(bytes: &'a [u8; EnclaveReport::LENGTH]) -> Result<Self, Short> {
+    pub(super) fn read(bytes: &'a [u8; EnclaveReport::LENGTH]) -> Option<Self> {
         let mut reader = Bytes(bytes);
         let cpu_svn = reader.array()?;
         let misc_select = reader.u32()?;
@@ -60,7 +60,7 @@ impl<'a> EnclaveReport<'a> {
         let config_svn = reader.u16()?;
         reader.take(42)?;
         let isv_family_id = reader.array()?;
-        Ok(Self {
+        Some(Self {
             bytes,
             cpu_svn,
             misc_select,
@@ -196,7 +196,7 @@ impl<'a> TdReport<'a> {
     /// Length in bytes of the extended one.
     pub const LENGTH_15_EXTENDED: usize = 885;
 
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Short> {
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Bytes(bytes);
         let mut report = Self {
             tee_tcb_svn: reader.array()?,
@@ -220,7 +220,7 @@ impl<'a> TdReport<'a> {
                 extended: if bytes.len() > Self::LENGTH_15 { Some(extended(&mut reader)?) } else { None },
             });
         }
-        Ok(report)
+        Some(report)
     }
 
     /// Whether it has `attribute`.
@@ -292,8 +292,8 @@ impl<'a> TdReport<'a> {
     }
 }
 
-fn extended<'a>(reader: &mut Bytes<'a>) -> Result<Td15Extended<'a>, Short> {
-    Ok(Td15Extended {
+fn extended<'a>(reader: &mut Bytes<'a>) -> Option<Td15Extended<'a>> {
+    Some(Td15Extended {
         vm_id: reader.u8()?,
         td_id: reader.array()?,
         device_info: reader.array()?,

@@ -142,6 +142,11 @@ impl Collateral {
     }
 
     fn add_json(&mut self, text: &str) -> Result<(), CollateralError> {
+        // As a rule everything comes in one file, which is then read once.
+        let error = match serde_json::from_str(text) {
+            Ok(bundle) => return self.add_bundle(bundle),
+            Err(error) => error,
+        };
         let members: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
         let has = |name: &str| members.contains_key(name);
         if has("tcbInfo") {
@@ -151,7 +156,7 @@ impl Collateral {
             let answer: IdentityAnswer<'_> = serde_json::from_str(text)?;
             self.identities.push(answered(answer.enclave_identity, &answer.signature)?);
         } else if has("tcb_info") {
-            self.add_bundle(serde_json::from_str(text)?)?;
+            return Err(error.into());
         } else {
             return Err(CollateralError::UnknownJson);
         }
@@ -159,15 +164,22 @@ impl Collateral {
     }
 
     fn add_bundle(&mut self, bundle: Bundle) -> Result<(), CollateralError> {
+        let info_chain = pem(&bundle.tcb_info_issuer_chain)?;
+        // As a rule both are signed by one key.
+        let identity_chain = if bundle.qe_identity_issuer_chain == bundle.tcb_info_issuer_chain {
+            info_chain.clone()
+        } else {
+            pem(&bundle.qe_identity_issuer_chain)?
+        };
         self.tcb_infos.push(Signed {
             text: bundle.tcb_info,
             signature: hex("tcb_info_signature", &bundle.tcb_info_signature)?,
-            chain: Some(pem(&bundle.tcb_info_issuer_chain)?),
+            chain: Some(info_chain),
         });
         self.identities.push(Signed {
             text: bundle.qe_identity,
             signature: hex("qe_identity_signature", &bundle.qe_identity_signature)?,
-            chain: Some(pem(&bundle.qe_identity_issuer_chain)?),
+            chain: Some(identity_chain),
         });
         self.lists.push(hex("root_ca_crl", &bundle.root_ca_crl)?);
         self.lists.push(hex("pck_crl", &bundle.pck_crl)?);

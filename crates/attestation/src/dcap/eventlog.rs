@@ -6,7 +6,7 @@ use hallmark_receipt::wire::to_hex;
 use sha2::{Digest as _, Sha384};
 
 use super::body::fields;
-use crate::bytes::{Bytes, Short};
+use crate::bytes::Bytes;
 
 /// The most bytes of a log.
 pub const MAX_LOG: usize = 4 << 20;
@@ -162,19 +162,19 @@ fn only(reader: &Bytes<'_>, filler: u8, number: usize) -> Result<(), EventLogErr
 
 /// The first event, of the old form: which digests follow, and how long each is.
 fn header(reader: &mut Bytes<'_>) -> Result<Vec<(u16, u16)>, EventLogError> {
-    let read = |reader: &mut Bytes<'_>| -> Result<Option<Vec<(u16, u16)>>, Short> {
+    let read = |reader: &mut Bytes<'_>| -> Option<Result<Vec<(u16, u16)>, EventLogError>> {
         let (register, kind) = (reader.u32()?, reader.u32()?);
         reader.take(20)?;
         let mut data = Bytes(reader.prefixed()?);
         // It is measured nowhere: firmware writes 0 or 1.
         if register > 4 || kind != EV_NO_ACTION || data.array()? != b"Spec ID Event03\0" {
-            return Ok(None);
+            return Some(Err(EventLogError::Header));
         }
         // Platform class, versions, size of pointers.
         data.take(8)?;
         let count = data.u32()?;
         if count > MAX_ALGORITHMS {
-            return Ok(None);
+            return Some(Err(EventLogError::Header));
         }
         let mut algorithms = Vec::new();
         for _ in 0..count {
@@ -182,10 +182,10 @@ fn header(reader: &mut Bytes<'_>) -> Result<Vec<(u16, u16)>, EventLogError> {
         }
         let vendor = data.u8()?;
         data.take(vendor.into())?;
-        Ok(data.0.is_empty().then_some(algorithms))
+        let names_sha384 = data.0.is_empty() && algorithms.contains(&(SHA384, 48));
+        Some(if names_sha384 { Ok(algorithms) } else { Err(EventLogError::Header) })
     };
-    let algorithms = read(reader).map_err(|Short| EventLogError::Truncated { number: 0 })?;
-    algorithms.filter(|algorithms| algorithms.contains(&(SHA384, 48))).ok_or(EventLogError::Header)
+    read(reader).unwrap_or(Err(EventLogError::Truncated { number: 0 }))
 }
 
 fn event<'a>(
@@ -193,27 +193,27 @@ fn event<'a>(
     algorithms: &[(u16, u16)],
     number: usize,
 ) -> Result<Event<'a>, EventLogError> {
-    let short = |Short| EventLogError::Truncated { number };
-    let (register, kind) = (reader.u32().map_err(short)?, reader.u32().map_err(short)?);
+    let short = EventLogError::Truncated { number };
+    let (register, kind) = (reader.u32().ok_or(short)?, reader.u32().ok_or(short)?);
     if register > 4 {
         return Err(EventLogError::Register { number, register });
     }
     let refuse = EventLogError::Digests { number };
-    let count = reader.u32().map_err(short)?;
+    let count = reader.u32().ok_or(short)?;
     if count > MAX_ALGORITHMS {
         return Err(refuse);
     }
     let mut digest = None;
     for _ in 0..count {
-        let algorithm = reader.u16().map_err(short)?;
+        let algorithm = reader.u16().ok_or(short)?;
         let (_, length) = algorithms.iter().find(|(id, _)| *id == algorithm).ok_or(refuse)?;
-        let bytes = reader.take((*length).into()).map_err(short)?;
+        let bytes = reader.take((*length).into()).ok_or(short)?;
         if algorithm == SHA384 && digest.replace(bytes).is_some() {
             return Err(refuse);
         }
     }
     let digest = digest.and_then(|digest| digest.try_into().ok()).ok_or(refuse)?;
-    Ok(Event { register, kind, digest, data: reader.prefixed().map_err(short)? })
+    Ok(Event { register, kind, digest, data: reader.prefixed().ok_or(short)? })
 }
 
 /// The profile's name of a type of event (§10.4.1).

@@ -22,6 +22,7 @@ pub use quote::{Body, Certification, Quote, QuoteError};
 pub use state::{SgxPolicy, StateError, TdxPolicy};
 pub use tcb::{TcbError, TcbPolicy};
 
+use crate::bytes::is_zero;
 use crate::check::{CheckId, Reason, Why};
 use crate::crypto::{self, Form, PublicKey, Scheme};
 use crate::measurement::Register;
@@ -90,7 +91,8 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     // 3. The platform's certificate, and what it says of the platform.
     let der = platform_chain(&quote, &collateral);
     let chain = der.as_ref().map(|der| parse_chain(der, &RULES));
-    let leaf = chain.as_ref().and_then(|chain| chain.as_ref().ok()).map(Chain::leaf);
+    let readable = chain.as_ref().and_then(|chain| chain.as_ref().ok());
+    let leaf = readable.map(Chain::leaf);
     let platform = leaf.and_then(|leaf| match Platform::of(leaf) {
         Ok(platform) => {
             judgement.record(CheckId::Platform, state::platform(&platform, asked));
@@ -112,21 +114,27 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     let signers = [&info.as_ref().map(|(signed, _)| *signed), &identity.as_ref().map(|(signed, _)| *signed)]
         .map(|signed| signed.and_then(|signed| collateral.signer(signed)));
     collateral_row(&mut judgement, info.is_some(), identity.is_some(), &signers);
-    let [info_chain, identity_chain] = signers
-        .map(|der| der.map(|der| Chain::parse(der, &SIGNER_RULES).map_err(of("TCB info or identity"))));
-    // 5. - 7. Root, chain, validity and revocation, of everything that is signed.
-    let lists = leaf.and_then(|leaf| {
-        let issuers = collateral.list_issuers.as_ref()?.iter().map(Vec::as_slice);
-        Some(Chain::parse(std::iter::once(leaf.der).chain(issuers), &RULES).map_err(of("revocation lists")))
-    });
     // As a rule Intel signs both texts with one key, and the lists' issuer is the platform's: the same chain over again.
-    let none = None;
-    let unless_seen = |chain, seen| if chain == seen { &none } else { chain };
+    let [info_signer, identity_signer] = &signers;
+    let info_chain = info_signer.as_deref().map(signer_chain);
+    let identity_chain = if info_signer == identity_signer {
+        info_chain.clone()
+    } else {
+        identity_signer.as_deref().map(signer_chain)
+    };
+    // 5. - 7. Root, chain, validity and revocation, of everything that is signed.
+    let lists = readable.and_then(|platform| {
+        let issuers = collateral.list_issuers.as_ref()?.iter().map(Vec::as_slice);
+        let der = std::iter::once(platform.leaf().der).chain(issuers);
+        let is_seen = platform.certificates().iter().map(|certificate| certificate.der).eq(der.clone());
+        (!is_seen).then(|| Chain::parse(der, &RULES).map_err(of("revocation lists")))
+    });
+    let other_identity_chain = if info_signer == identity_signer { &None } else { &identity_chain };
     let chains = [
         (&chain, &RULES),
         (&info_chain, &SIGNER_RULES),
-        (unless_seen(&identity_chain, &info_chain), &SIGNER_RULES),
-        (unless_seen(&lists, &chain), &RULES),
+        (other_identity_chain, &SIGNER_RULES),
+        (&lists, &RULES),
     ];
     chain_rows(&mut judgement, chains, context.at);
     let parsed: Vec<&Chain<'_>> =
@@ -228,7 +236,7 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
     }
     judgement.skip(CheckId::Log, Why::NoLog);
     let data = quote.report_data();
-    judgement.nonce(nonce(data, context.nonce));
+    judgement.padded_nonce(data);
     judgement.binding("report data", data);
     match &info {
         Some((_, issued, _)) => judgement.skip(CheckId::Age, Why::CollateralOnly { issued: when(*issued) }),
@@ -289,6 +297,10 @@ fn pem_chain(pem: &[u8]) -> Result<Vec<Vec<u8>>, Reason> {
 fn parse_chain<'a>(der: &'a Result<Vec<Vec<u8>>, Reason>, rules: &Rules) -> Result<Chain<'a>, Reason> {
     let der = der.as_ref().map_err(Clone::clone)?;
     Ok(Chain::parse(der.iter().map(Vec::as_slice), rules)?)
+}
+
+fn signer_chain<'a>(der: &[&'a [u8]]) -> Result<Chain<'a>, Reason> {
+    Chain::parse(der.iter().copied(), &SIGNER_RULES).map_err(of("TCB info or identity"))
 }
 
 /// Says whose chain does not hold.
@@ -358,11 +370,11 @@ fn chain_rows<'a>(
     if readable().next().is_some() {
         judgement.record(CheckId::Root, root);
     }
-    let mut length = 0_usize;
+    let (mut length, memo) = (0_usize, judgement.memo());
     let holds = chains.iter().try_for_each(|(chain, rules, name)| {
         let chain = chain.as_ref().map_err(Clone::clone)?;
         length = length.saturating_add(chain.certificates().len());
-        chain.verify(rules).map_err(of(name))
+        chain.verify(rules, memo).map_err(of(name))
     });
     judgement.record(
         CheckId::Chain,
@@ -444,7 +456,7 @@ fn event_log(judgement: &mut Judgement<'_>, td: &TdReport<'_>, log: Option<&[u8]
                 .record(CheckId::EventLog, Err::<&str, _>(Reason::Replay { register, expected, got }));
         }
     }
-    let silent = registers().find(|((_, got), replayed)| replayed.is_none() && !crate::bytes::is_zero(*got));
+    let silent = registers().find(|((_, got), replayed)| replayed.is_none() && !is_zero(*got));
     match silent {
         // What was measured there later, by software, stands in another log.
         Some(((register, _), _)) => judgement.skip(CheckId::EventLog, Why::NoEvents { register }),
@@ -452,14 +464,6 @@ fn event_log(judgement: &mut Judgement<'_>, td: &TdReport<'_>, log: Option<&[u8]
             CheckId::EventLog,
             Ok::<_, Reason>(format!("{} events replay to RTMR0 to RTMR3", log.events.len())),
         ),
-    }
-}
-
-/// The report data as a nonce: its first bytes, if there is nothing but zeros behind them.
-fn nonce<'a>(data: &'a [u8; 64], expected: Option<&[u8]>) -> &'a [u8] {
-    match expected.and_then(|expected| data.split_at_checked(expected.len())) {
-        Some((nonce, rest)) if crate::bytes::is_zero(rest) => nonce,
-        _ => data,
     }
 }
 

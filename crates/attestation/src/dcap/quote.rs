@@ -5,7 +5,7 @@ use hallmark_receipt::wire::to_hex;
 
 use super::body::{EnclaveReport, TdReport, fields};
 use crate::Kind;
-use crate::bytes::{Bytes, Short, is_zero};
+use crate::bytes::{Bytes, is_zero};
 
 /// The most bytes of a quote, its padding included: the largest buffer that Linux asks the host to fill.
 pub const MAX_QUOTE: usize = 128 << 10;
@@ -161,8 +161,8 @@ impl QuoteError {
 }
 
 /// Names the part that ended early.
-fn at<T>(part: &'static str, result: Result<T, Short>) -> Result<T, QuoteError> {
-    result.map_err(|Short| QuoteError::Truncated { part })
+fn at<T>(part: &'static str, read: Option<T>) -> Result<T, QuoteError> {
+    read.ok_or(QuoteError::Truncated { part })
 }
 
 /// Nothing may be left of a part.

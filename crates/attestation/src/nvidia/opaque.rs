@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hallmark_receipt::json::{Object, Value};
 use hallmark_receipt::wire::to_hex;
 
-use super::spdm::Reader;
+use crate::bytes::Bytes;
 
 /// How the newer form starts; the older one has no header.
 const MAGIC: &[u8] = b"NVDAOD";
@@ -107,18 +107,18 @@ const FIELDS: &[(usize, &str, Form)] = &[
 impl<'a> Opaque<'a> {
     /// Reads opaque data, to its last byte.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, OpaqueError> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Bytes(bytes);
         let typed = bytes.starts_with(MAGIC);
         if typed {
             header(&mut reader)?;
         }
         let mut entries = BTreeMap::new();
         while reader.left() > 0 {
-            let field = reader.number(2).ok_or(OpaqueError::Truncated)?;
+            let field = usize::from(reader.u16().ok_or(OpaqueError::Truncated)?);
             if typed {
-                reader.number(2).ok_or(OpaqueError::Truncated)?;
+                reader.u16().ok_or(OpaqueError::Truncated)?;
             }
-            let length = reader.number(2).ok_or(OpaqueError::Truncated)?;
+            let length = usize::from(reader.u16().ok_or(OpaqueError::Truncated)?);
             let value = reader.take(length).ok_or(OpaqueError::Truncated)?;
             let unit = match FIELDS.iter().find(|(number, ..)| *number == field) {
                 Some((_, _, Form::Counts)) => 4,
@@ -203,8 +203,7 @@ impl<'a> Opaque<'a> {
                 value
                     .chunks_exact(4)
                     .map(|chunk| {
-                        let number = Reader::new(chunk).number(4).unwrap_or_default();
-                        i64::try_from(number).map_or_else(|_| hex(chunk), Value::Int)
+                        Bytes(chunk).u32().map_or_else(|| hex(chunk), |number| Value::Int(number.into()))
                     })
                     .collect(),
             ),
@@ -215,16 +214,16 @@ impl<'a> Opaque<'a> {
 }
 
 /// Profile 0; version; two bytes without a meaning.
-fn header(reader: &mut Reader<'_>) -> Result<(), OpaqueError> {
+fn header(reader: &mut Bytes<'_>) -> Result<(), OpaqueError> {
     let mut read = || {
         reader.take(MAGIC.len())?;
-        let found = (reader.number(2)?, reader.byte()?);
+        let found = (reader.u16()?, reader.u8()?);
         reader.take(3)?;
         Some(found)
     };
     match read().ok_or(OpaqueError::Truncated)? {
         (0, 0..=MAX_MAJOR) => Ok(()),
-        (profile, major) => Err(OpaqueError::Version { profile, major }),
+        (profile, major) => Err(OpaqueError::Version { profile: profile.into(), major }),
     }
 }
 

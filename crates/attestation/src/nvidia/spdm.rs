@@ -5,6 +5,7 @@ use hallmark_receipt::json::{Object, Value};
 use hallmark_receipt::wire::to_hex;
 
 use super::opaque::{Opaque, OpaqueError};
+use crate::bytes::Bytes;
 
 /// The most bytes of a report: a measurement record has at most 2^24, no device comes near.
 pub const MAX_REPORT: usize = 256 << 10;
@@ -164,59 +165,27 @@ impl ReportError {
     }
 }
 
-/// Bytes from the front of a slice, little-endian numbers.
-pub(super) struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    pub fn new(rest: &'a [u8]) -> Self {
-        Self { rest }
-    }
-
-    pub fn left(&self) -> usize {
-        self.rest.len()
-    }
-
-    pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    pub fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(*first)
-    }
-
-    /// A number of at most four bytes.
-    pub fn number(&mut self, bytes: usize) -> Option<usize> {
-        let bytes = self.take(bytes)?;
-        Some(bytes.iter().rev().fold(0, |number, byte| (number << 8) | usize::from(*byte)))
-    }
-}
-
 impl<'a> Report<'a> {
     /// Reads a report, to its last byte.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ReportError> {
         if bytes.len() > MAX_REPORT {
             return Err(ReportError::TooLong { got: bytes.len() });
         }
-        let mut reader = Reader::new(bytes);
+        let mut reader = Bytes(bytes);
         let (nonce, slot) = request(&mut reader)?;
         let short = |part| move || ReportError::Truncated(part);
         header(&mut reader, "the response", MEASUREMENTS)?;
         // Param1 counts blocks only where that was the question; the lower half of Param2 repeats the slot.
         parameter(&mut reader, "1 of the response", |got| got == 0)?;
         parameter(&mut reader, "2 of the response", |got| got == slot)?;
-        let count = reader.byte().ok_or_else(short("the number of blocks"))?;
-        let length = reader.number(3).ok_or_else(short("the record's length"))?;
+        let count = reader.u8().ok_or_else(short("the number of blocks"))?;
+        let length = reader.u24().ok_or_else(short("the record's length"))?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
         let record = reader.take(length).ok_or_else(short("the measurements"))?;
         let blocks = blocks(record, count)?;
         let responder_nonce = reader.take(32).ok_or_else(short("the device's nonce"))?;
-        let length = reader.number(2).ok_or_else(short("the opaque data's length"))?;
-        let opaque = Opaque::parse(reader.take(length).ok_or_else(short("the opaque data"))?)?;
+        let length = reader.u16().ok_or_else(short("the opaque data's length"))?;
+        let opaque = Opaque::parse(reader.take(length.into()).ok_or_else(short("the opaque data"))?)?;
         let signed = bytes.get(..bytes.len().saturating_sub(reader.left())).unwrap_or_default();
         let signature = reader.take(SIGNATURE).ok_or_else(short("the signature"))?;
         match reader.left() {
@@ -248,7 +217,7 @@ impl<'a> Report<'a> {
 }
 
 /// The request: nonce and slot.
-fn request<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], u8), ReportError> {
+fn request<'a>(reader: &mut Bytes<'a>) -> Result<(&'a [u8], u8), ReportError> {
     header(reader, "the request", GET_MEASUREMENTS)?;
     parameter(reader, "1 of the request", |got| got == SIGNED)?;
     parameter(reader, "2 of the request", |got| got == ALL_BLOCKS)?;
@@ -257,13 +226,13 @@ fn request<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], u8), ReportError> {
     Ok((nonce, slot))
 }
 
-fn header(reader: &mut Reader<'_>, message: &'static str, expected: u8) -> Result<(), ReportError> {
-    match reader.byte() {
+fn header(reader: &mut Bytes<'_>, message: &'static str, expected: u8) -> Result<(), ReportError> {
+    match reader.u8() {
         Some(VERSION) => {}
         Some(got) => return Err(ReportError::Version { message, got }),
         None => return Err(ReportError::Truncated(message)),
     }
-    match reader.byte() {
+    match reader.u8() {
         Some(got) if got == expected => Ok(()),
         Some(got) => Err(ReportError::Code { expected, got }),
         None => Err(ReportError::Truncated(message)),
@@ -271,11 +240,11 @@ fn header(reader: &mut Reader<'_>, message: &'static str, expected: u8) -> Resul
 }
 
 fn parameter(
-    reader: &mut Reader<'_>,
+    reader: &mut Bytes<'_>,
     name: &'static str,
     fits: impl Fn(u8) -> bool,
 ) -> Result<u8, ReportError> {
-    match reader.byte() {
+    match reader.u8() {
         Some(got) if fits(got) => Ok(got),
         Some(got) => Err(ReportError::Parameter { name, got }),
         None => Err(ReportError::Truncated(name)),
@@ -284,7 +253,7 @@ fn parameter(
 
 /// The measurement record: exactly `count` blocks, nothing behind them.
 fn blocks(record: &[u8], count: u8) -> Result<Vec<Block<'_>>, ReportError> {
-    let mut reader = Reader::new(record);
+    let mut reader = Bytes(record);
     let mut blocks = Vec::new();
     let mut after = 0;
     for _ in 0..count {
@@ -302,17 +271,17 @@ fn blocks(record: &[u8], count: u8) -> Result<Vec<Block<'_>>, ReportError> {
     }
 }
 
-fn block<'a>(reader: &mut Reader<'a>) -> Result<Block<'a>, ReportError> {
+fn block<'a>(reader: &mut Bytes<'a>) -> Result<Block<'a>, ReportError> {
     let short = || ReportError::Truncated("a measurement");
-    let index = reader.byte().ok_or_else(short)?;
-    match reader.byte().ok_or_else(short)? {
+    let index = reader.u8().ok_or_else(short)?;
+    match reader.u8().ok_or_else(short)? {
         DMTF => {}
         got => return Err(ReportError::Specification { index, got }),
     }
-    let size = reader.number(2).ok_or_else(short)?;
-    let mut inner = Reader::new(reader.take(size).ok_or_else(short)?);
-    let value_type = inner.byte().ok_or_else(short)?;
-    let value_size = inner.number(2).ok_or_else(short)?;
+    let size = usize::from(reader.u16().ok_or_else(short)?);
+    let mut inner = Bytes(reader.take(size).ok_or_else(short)?);
+    let value_type = inner.u8().ok_or_else(short)?;
+    let value_size = usize::from(inner.u16().ok_or_else(short)?);
     if value_size != inner.left() {
         return Err(ReportError::Size { index, block: size, value: value_size });
     }

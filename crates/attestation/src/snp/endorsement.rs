@@ -1,17 +1,22 @@
 //! The certificates of a report: the chain from its signing key's certificate to AMD's root, and what AMD's extensions certify
 //! (57230, "Versioned Chip Endorsement Key (VCEK) Certificate and KDS Interface Specification", §3.1; 58369 for VLEK).
 
+use std::sync::LazyLock;
+
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode as _, Tag, Tagged as _};
 
 use super::report::SigningKey;
 use super::tcb::{Product, Tcb};
 use crate::crypto::PublicKey;
-use crate::x509::{Certificate, CertificateError, Chain, ChainError, Rules};
+use crate::x509::{Certificate, CertificateError, Chain, ChainError};
 use crate::{Kind, anchors};
 
 /// AMD's authorities, which need not come with a report: roots and intermediates.
-const AUTHORITIES: [&[u8]; 7] = [
+static AUTHORITIES: LazyLock<Vec<Certificate<'static>>> =
+    LazyLock::new(|| BUILT_IN.into_iter().filter_map(|der| Certificate::parse(der).ok()).collect());
+
+const BUILT_IN: [&[u8]; 7] = [
     include_bytes!("../roots/milan-ask.der"),
     include_bytes!("../roots/milan-asvk.der"),
     include_bytes!("../roots/milan-ark.der"),
@@ -81,11 +86,7 @@ impl EndorsementError {
 /// given (else among AMD's own). None without a leaf. What was given and has no place in it must be AMD's too.
 ///
 /// The chain is verified by who asked for it; certificates beside it are here.
-pub fn chain<'a>(
-    given: &'a [Vec<u8>],
-    key: SigningKey,
-    rules: &Rules,
-) -> Result<Option<Chain<'a>>, EndorsementError> {
+pub fn chain<'a>(given: &'a [Vec<u8>], key: SigningKey) -> Result<Option<Chain<'a>>, EndorsementError> {
     if given.len() > MAX_GIVEN {
         return Err(EndorsementError::TooMany { got: given.len() });
     }
@@ -112,9 +113,12 @@ pub fn chain<'a>(
         .filter(|certificate| anchors::find(Kind::SevSnp, certificate.der, &[]).is_none())
         .cloned()
         .collect();
+    let chain = Chain::of(vec![leaf.clone(), signer, root])?;
     // An authority of the chain, or one that is built in, must stand behind each, at first or second hand.
-    let built_in = AUTHORITIES.iter().filter_map(|der| Certificate::parse(der).ok());
-    let mut known: Vec<Certificate<'_>> = built_in.chain([signer, root]).collect();
+    let mut known = Vec::new();
+    if !strangers.is_empty() {
+        known.extend(AUTHORITIES.iter().chain(chain.certificates()).cloned());
+    }
     while !strangers.is_empty() {
         let (vouched, others): (Vec<_>, Vec<_>) = strangers.into_iter().partition(|certificate| {
             known.iter().any(|issuer| {
@@ -129,7 +133,7 @@ pub fn chain<'a>(
         known.extend(vouched);
         strangers = others;
     }
-    Ok(Some(Chain::parse(ders, rules)?))
+    Ok(Some(chain))
 }
 
 /// The certificate of an authority with the name of `certificate`'s issuer.
@@ -138,7 +142,7 @@ fn issuer<'a>(certificate: &Certificate<'_>, given: &[Certificate<'a>]) -> Optio
     if let Some(authority) = given.iter().find(|authority| names(authority)) {
         return Some(authority.clone());
     }
-    AUTHORITIES.iter().filter_map(|der| Certificate::parse(der).ok()).find(names)
+    AUTHORITIES.iter().find(|authority| names(authority)).cloned()
 }
 
 /// AMD's leaves have keys of P-384, its authorities have RSA; those of development roots (§11) are known by their names alone.

@@ -26,7 +26,7 @@ use crate::check::{CheckId, Reason, Why};
 use crate::crypto::{self, Form, Scheme};
 use crate::encoding::{self, EncodingError};
 use crate::measurement::{Measurements, Register, SnpRegister};
-use crate::report::{Context, Judgement, Report};
+use crate::report::{Context, Judgement, Report, is_padded};
 use crate::x509::{Certificate, Chain, Rules, certificate_text};
 use crate::{Input, Kind};
 
@@ -108,7 +108,7 @@ pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
     let measurements = measurements(&report);
     judgement.measurements(&measurements);
     judgement.skip(CheckId::Log, Why::NoLog);
-    judgement.nonce(nonce(&report, context));
+    judgement.padded_nonce(report.report_data);
     judgement.binding("report data", report.report_data);
     judgement.age(None);
     judgement.finish(ALWAYS, Some((measurements, report.report_data.to_vec())))
@@ -195,7 +195,7 @@ fn chain<'a>(
     report: &AttestationReport<'_>,
     files: &'a Files,
 ) -> Option<Chain<'a>> {
-    match endorsement::chain(&files.certificates, report.signing_key, &RULES) {
+    match endorsement::chain(&files.certificates, report.signing_key) {
         Err(error) => {
             judgement.record(CheckId::Chain, Err::<&str, _>(error));
             None
@@ -350,11 +350,6 @@ fn chip(judgement: &mut Judgement<'_>, report: &AttestationReport<'_>, leaf: Opt
     judgement.record(CheckId::ChipId, result);
 }
 
-/// Whether `field` is `start` and zeros.
-fn is_padded(field: &[u8], start: &[u8]) -> bool {
-    !start.is_empty() && field.strip_prefix(start).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
-}
-
 /// Step 8: the privilege level that asked is one of the policy's.
 fn vmpl(report: &AttestationReport<'_>, policy: &Policy) -> Result<String, Fault> {
     let got = report.vmpl;
@@ -400,11 +395,6 @@ fn platform(judgement: &mut Judgement<'_>, report: &AttestationReport<'_>, polic
         (None, None) => Ok(got),
     };
     judgement.record(CheckId::Platform, result);
-}
-
-/// Step 11: the report data is the nonce and zeros.
-fn nonce<'a>(report: &'a AttestationReport<'_>, context: &Context<'a>) -> &'a [u8] {
-    context.nonce.filter(|nonce| is_padded(report.report_data, nonce)).unwrap_or(report.report_data)
 }
 
 fn measurements(report: &AttestationReport<'_>) -> Measurements {

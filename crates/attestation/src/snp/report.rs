@@ -6,6 +6,7 @@ use hallmark_receipt::wire::to_hex;
 
 use super::flags::{GuestFlag, PlatformFlag};
 use super::tcb::{Product, Tcb};
+use crate::bytes::{Bytes, is_zero};
 
 /// The bytes of a report.
 pub const REPORT: usize = 0x4a0;
@@ -186,16 +187,12 @@ impl ReportError {
 }
 
 /// Takes fields off the front.
-struct Fields<'a> {
-    left: &'a [u8],
-}
+struct Fields<'a>(Bytes<'a>);
 
 impl<'a> Fields<'a> {
     fn bytes<const N: usize>(&mut self) -> Result<&'a [u8; N], ReportError> {
-        let got = self.left.len();
-        let (field, left) = self.left.split_first_chunk().ok_or(ReportError::Length { got })?;
-        self.left = left;
-        Ok(field)
+        let got = self.0.left();
+        self.0.array().ok_or(ReportError::Length { got })
     }
 
     fn u32(&mut self) -> Result<u32, ReportError> {
@@ -213,7 +210,7 @@ impl<'a> Fields<'a> {
     /// `N` bytes that must be zero.
     fn zero<const N: usize>(&mut self, after: &'static str) -> Result<(), ReportError> {
         let bytes: &[u8; N] = self.bytes()?;
-        if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(ReportError::Reserved { after }) }
+        if is_zero(bytes) { Ok(()) } else { Err(ReportError::Reserved { after }) }
     }
 
     fn firmware(&mut self, name: &'static str) -> Result<Firmware, ReportError> {
@@ -237,7 +234,7 @@ impl<'a> AttestationReport<'a> {
         let length = ReportError::Length { got: bytes.len() };
         let whole: &'a [u8; REPORT] = bytes.try_into().map_err(|_| length)?;
         let (signed, signature) = whole.split_first_chunk::<SIGNED>().ok_or(length)?;
-        let mut fields = Fields { left: signed };
+        let mut fields = Fields(Bytes(signed));
         let version = fields.u32()?;
         if !(2..=5).contains(&version) {
             return Err(ReportError::Version { got: version });
@@ -396,7 +393,7 @@ fn signing_key(key_info: u32) -> Result<SigningKey, ReportError> {
 }
 
 fn read_signature(bytes: &[u8]) -> Result<[u8; 96], ReportError> {
-    let mut fields = Fields { left: bytes };
+    let mut fields = Fields(Bytes(bytes));
     let (r, s) = (fields.number("R")?, fields.number("S")?);
     fields.zero::<368>("S")?;
     let mut signature = [0; 96];

@@ -4,6 +4,8 @@
 //! The host fills it, and nothing signs it. What counts is inside its items; entries with GUIDs that are not AMD's belong to the
 //! host and are passed over.
 
+use crate::bytes::is_zero;
+
 /// The most entries.
 const MAX_ENTRIES: usize = 32;
 /// The bytes of an entry.
@@ -113,5 +115,5 @@ fn label(guid: [u8; 16]) -> Option<Label> {
 }
 
 fn zeros(bytes: &[u8]) -> Result<(), TableError> {
-    if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(TableError::Leftover) }
+    if is_zero(bytes) { Ok(()) } else { Err(TableError::Leftover) }
 }

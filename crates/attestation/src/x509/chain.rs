@@ -5,6 +5,7 @@ use der::{Decode as _, Reader as _, SliceReader, Tag};
 use hallmark_receipt::time::when;
 
 use super::certificate::{Certificate, CertificateError};
+use super::memo::Memo;
 use crate::crypto::Scheme;
 
 /// Certificates from leaf to root, at least two. Being a chain shows nothing yet.
@@ -169,10 +170,15 @@ impl<'a> Chain<'a> {
             }
             parsed.push(Certificate::parse(der).map_err(|error| ChainError::Certificate { at, error })?);
         }
-        if parsed.len() < 2 {
-            return Err(ChainError::TooShort { got: parsed.len() });
+        Self::of(parsed)
+    }
+
+    /// Certificates that stand in order, leaf first.
+    pub(crate) fn of(certificates: Vec<Certificate<'a>>) -> Result<Self, ChainError> {
+        match certificates.len() {
+            got @ 0..2 => Err(ChainError::TooShort { got }),
+            _ => Ok(Self { certificates }),
         }
-        Ok(Self { certificates: parsed })
     }
 
     /// Leaf first.
@@ -194,8 +200,8 @@ impl<'a> Chain<'a> {
     }
 
     /// Names and signatures, then what the certificates may be used for. The root's own signature is not looked at: its digest is
-    /// pinned. To be followed by [`Chain::verify_validity`].
-    pub fn verify(&self, rules: &Rules) -> Result<(), ChainError> {
+    /// pinned. Signatures that `memo` knows are not checked again. To be followed by [`Chain::verify_validity`].
+    pub fn verify(&self, rules: &Rules, memo: Option<&Memo>) -> Result<(), ChainError> {
         for (at, (certificate, issuer)) in
             self.certificates.iter().zip(self.certificates.iter().skip(1)).enumerate()
         {
@@ -205,7 +211,11 @@ impl<'a> Chain<'a> {
             if !rules.schemes.contains(&certificate.scheme) {
                 return Err(ChainError::Scheme { at, got: certificate.scheme });
             }
-            certificate.verify_signature(issuer).map_err(|_| ChainError::Signature { at })?;
+            let signed = match memo {
+                Some(memo) => memo.verify_signature(certificate, issuer),
+                None => certificate.verify_signature(issuer),
+            };
+            signed.map_err(|_| ChainError::Signature { at })?;
         }
         self.certificates.iter().enumerate().try_for_each(|(at, certificate)| usage(at, certificate, rules))
     }

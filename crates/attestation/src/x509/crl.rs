@@ -16,7 +16,8 @@ pub const MAX_CRL: usize = 1 << 20;
 /// A list; it borrows the bytes that it was read from. It counts once [`Crl::verify`] has passed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Crl<'a> {
-    tbs: &'a [u8],
+    /// The signed part, as it stands in the list.
+    pub tbs: &'a [u8],
     /// The issuer's name, DER.
     pub issuer: &'a [u8],
     /// When it was made, in seconds since 1970.
@@ -24,8 +25,10 @@ pub struct Crl<'a> {
     /// When the next one is due.
     pub next_update: u64,
     revoked: &'a [u8],
-    scheme: Scheme,
-    signature: &'a [u8],
+    /// How it is signed.
+    pub scheme: Scheme,
+    /// The signature.
+    pub signature: &'a [u8],
 }
 
 /// Why a list is refused.
@@ -110,8 +113,15 @@ impl<'a> Crl<'a> {
         reader.finish()?;
         // Every entry can be read, so that later searches cannot fail.
         let mut entries = SliceReader::new(crl.revoked)?;
+        let mut last = None;
         while !entries.is_finished() {
-            entry(&mut entries)?;
+            let Entry { extensions, .. } = entry(&mut entries)?;
+            // Of reasons and the like no use is made; an entry of another authority's certificate would say so critically. Most say
+            // the same.
+            if let Some(list) = extensions.filter(|_| extensions != last) {
+                refuse_critical(AnyRef::from_der(list)?)?;
+            }
+            last = extensions;
         }
         Ok(crl)
     }
@@ -145,26 +155,30 @@ impl<'a> Crl<'a> {
     pub fn revocation(&self, serial: &[u8]) -> Option<u64> {
         let mut entries = SliceReader::new(self.revoked).ok()?;
         while !entries.is_finished() {
-            let (found, time) = entry(&mut entries).ok()?;
-            if found == serial {
-                return Some(time);
+            let whole = entries.tlv_bytes().ok()?;
+            // Times are read of the one alone.
+            let mut inside = SliceReader::new(AnyRef::from_der(whole).ok()?.value()).ok()?;
+            if AnyRef::decode(&mut inside).ok()?.value() == serial {
+                return entry(&mut SliceReader::new(whole).ok()?).ok().map(|entry| entry.time);
             }
         }
         None
     }
 }
 
-/// One entry: serial number and time.
-fn entry<'a>(reader: &mut SliceReader<'a>) -> Result<(&'a [u8], u64), CrlError> {
+/// One revoked certificate, of the serial number that stands first.
+struct Entry<'a> {
+    time: u64,
+    /// DER, if there are any.
+    extensions: Option<&'a [u8]>,
+}
+
+fn entry<'a>(reader: &mut SliceReader<'a>) -> Result<Entry<'a>, CrlError> {
     reader.sequence(|reader| {
-        let serial = AnyRef::decode(reader)?;
-        serial.tag().assert_eq(Tag::Integer)?;
+        AnyRef::decode(reader)?.tag().assert_eq(Tag::Integer)?;
         let time = time(reader)?;
-        // Of reasons and the like no use is made; an entry of another authority's certificate would say so critically.
-        if !reader.is_finished() {
-            refuse_critical(AnyRef::decode(reader)?)?;
-        }
-        Ok((serial.value(), time))
+        let extensions = (!reader.is_finished()).then(|| reader.tlv_bytes()).transpose()?;
+        Ok(Entry { time, extensions })
     })
 }
 

@@ -12,6 +12,7 @@ pub mod certificate;
 pub mod chain;
 pub mod crl;
 pub mod encode;
+pub mod memo;
 pub mod ocsp;
 #[cfg(any(test, feature = "simulated"))]
 pub mod write;
@@ -19,6 +20,7 @@ pub mod write;
 pub use certificate::{Certificate, CertificateError, Extension};
 pub use chain::{Chain, ChainError, Rules};
 pub use crl::{Crl, CrlError};
+pub use memo::Memo;
 pub use ocsp::{CertificateId, OcspError};
 
 /// A certificate for people: whom it names and when it is in force, or why it cannot be read.

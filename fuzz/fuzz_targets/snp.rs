@@ -1,0 +1,18 @@
+//! Reports of SEV-SNP of any bytes, with the certificate table behind them or beside them: no panic, and none is accepted but for what
+//! the good one attests.
+#![no_main]
+
+mod evidence;
+
+use std::sync::LazyLock;
+
+use evidence::Seeds;
+use hallmark_attestation::Kind;
+
+static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::of(&[Kind::SevSnp]));
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    SEEDS.check(|evidence| evidence.evidence = bytes.to_vec());
+    SEEDS.check(|evidence| evidence.evidence.extend(bytes));
+    SEEDS.check(|evidence| evidence.certificates = vec![bytes.to_vec()]);
+});
