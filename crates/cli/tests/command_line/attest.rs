@@ -184,3 +184,38 @@ fn a_device_is_paired_with_its_cpu() {
     let run = verify(&"5b".repeat(32));
     assert!(run.code == 1 && run.out.contains("no  pairing"), "{}{}", run.out, run.err);
 }
+
+/// The makers are out of reach: what is missing is said, what there is is written, and nothing is asked for evidence that is rejected.
+#[test]
+fn collateral_that_nobody_gives_is_named() {
+    let place = Place::new();
+    place.ok(&["attest", "produce", "--kind", "tdx", "--output", "made"]);
+    let collect = |more: &[&str]| {
+        let base = ["attest", "collect", "made/evidence.bin", "--kind", "tdx", "--output", "c.json"];
+        // Nobody listens at port 1.
+        place.run(&[&base[..], &["--pccs", "http://127.0.0.1:1"], more].concat())
+    };
+    let run = collect(&[]);
+    assert!(run.code == 1 && run.err.contains("the evidence is rejected as it is: root"), "{}", run.err);
+    assert!(!place.path("c.json").exists());
+    let run = collect(&["--dangerously-accept-simulated"]);
+    assert!(
+        run.code == 4 && run.err.contains("c.json lacks") && run.err.contains("127.0.0.1:1"),
+        "{}",
+        run.err
+    );
+    let text = std::fs::read_to_string(place.path("c.json")).unwrap();
+    assert_eq!(text, r#"{"format":"hallmark-collateral/1","items":[]}"#);
+    // What lacks everything shows nothing.
+    let run = place.run(&[
+        "attest",
+        "verify",
+        "made/evidence.bin",
+        "--kind",
+        "tdx",
+        "--collateral",
+        "c.json",
+        "--dangerously-accept-simulated",
+    ]);
+    assert!(run.code == 3 && run.out.contains("--  collateral"), "{}{}", run.out, run.err);
+}
