@@ -29,6 +29,7 @@ pub mod nitro;
 pub mod nvidia;
 pub mod policy;
 pub mod producer;
+pub mod rego;
 pub mod report;
 #[cfg(feature = "simulated")]
 pub mod simulated;

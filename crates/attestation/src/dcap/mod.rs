@@ -3,6 +3,7 @@
 
 mod body;
 mod bytes;
+mod claims;
 mod collateral;
 mod eventlog;
 mod pck;
@@ -185,8 +186,13 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
         Body::Enclave(_) => None,
     };
     match (&info, &qe, &platform) {
-        (Some((info, ..)), Some((qe, ..)), Some(platform)) => {
+        (Some((info, _, evaluation)), Some((qe, _, qe_evaluation)), Some(platform)) => {
             let worth = info.appraise(platform, td);
+            if let Ok(worth) = &worth {
+                let evaluation = *evaluation.min(qe_evaluation);
+                let event_log = input.event_log;
+                judgement.claim(|| claims::of(&quote, &worth.together(qe), evaluation, platform, event_log));
+            }
             judgement.record(CheckId::Tcb, worth.and_then(|worth| worth.judge(qe, asked, context.at)));
         }
         (None, ..) => judgement.skip(CheckId::Tcb, Why::After(CheckId::TcbInfo)),
