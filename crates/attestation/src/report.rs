@@ -41,7 +41,15 @@ pub struct Dangers<'a> {
 impl<'a> Context<'a> {
     /// Judges at `at` by `policy`, and knows nothing else.
     pub fn new(at: u64, policy: &'a Policy) -> Self {
-        Self { at, policy, nonce: None, binding: None, pairing: None, rego: None, dangers: Dangers::default() }
+        Self {
+            at,
+            policy,
+            nonce: None,
+            binding: None,
+            pairing: None,
+            rego: None,
+            dangers: Dangers::default(),
+        }
     }
 }
 

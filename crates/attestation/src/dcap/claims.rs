@@ -34,7 +34,10 @@ pub(super) fn of(
         }
         Body::Enclave(report) => {
             let header = enclave_header(quote);
-            ("sgx", json!({ "header": header, "body": enclave(report), "init_data": to_hex(report.config_id) }))
+            (
+                "sgx",
+                json!({ "header": header, "body": enclave(report), "init_data": to_hex(report.config_id) }),
+            )
         }
     };
     if let Value::Object(more) = more {

@@ -42,7 +42,9 @@ pub fn check(engine: &Engine) -> Result<(), PolicyError> {
     let defined: BTreeSet<String> = graph.keys().cloned().collect();
     for (rule, named) in &mut graph {
         // A rule that names itself is the interpreter's to refuse; it may be a variable of the same name.
-        named.retain(|name| name != rule && defined.contains(name) || is_function(module, rule) && name == rule);
+        named.retain(|name| {
+            name != rule && defined.contains(name) || is_function(module, rule) && name == rule
+        });
     }
     let mut heights = BTreeMap::new();
     for rule in &defined {
@@ -67,9 +69,9 @@ fn name(rule: &Value) -> Option<&str> {
 }
 
 fn is_function(module: &Value, rule: &str) -> bool {
-    list(module, "rules")
-        .iter()
-        .any(|node| node.pointer("/Spec/head/Func").is_some() && node.get("Spec").and_then(name) == Some(rule))
+    list(module, "rules").iter().any(|node| {
+        node.pointer("/Spec/head/Func").is_some() && node.get("Spec").and_then(name) == Some(rule)
+    })
 }
 
 /// The parts of a reference that are known as they stand: `data.policy.f` and `data["policy"].f`.

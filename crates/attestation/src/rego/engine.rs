@@ -81,28 +81,28 @@ impl Policy {
 
     /// §12.4: takes the evidence, of each device by itself. The row's words if so.
     pub(crate) fn judge(&self, claims: &[Claims], common: &Value, at: u64) -> Result<String, Reason> {
-        let mut words = Err(Fault::Undefined("input").into());
+        let mut words = None;
         for (device, own) in (1..).zip(claims) {
             let mut input = own.clone();
             input.insert("hallmark".to_owned(), common.clone());
-            words = self.evaluate(&Value::Object(input), at).map(Ok).map_err(Reason::from).map_err(|reason| {
-                match claims.len() {
-                    1 => reason,
-                    _ => Reason::Device { device, reason: Box::new(reason) },
-                }
-            })?;
+            let said = self.evaluate(&Value::Object(input), at).map_err(Reason::from);
+            words = Some(said.map_err(|reason| match claims.len() {
+                1 => reason,
+                _ => Reason::Device { device, reason: Box::new(reason) },
+            })?);
         }
-        words
+        words.ok_or(Fault::Undefined("input").into())
     }
 
     /// What the policy says of an input, on a thread of its own: its stack holds the deepest policy within bounds, and nothing that
     /// goes wrong inside the interpreter goes further.
-    pub(super) fn evaluate(&self, input: &Value, at: u64) -> Result<String, Fault> {
+    fn evaluate(&self, input: &Value, at: u64) -> Result<String, Fault> {
         let failed = |message: &str| Fault::Evaluation { message: message.to_owned() };
         thread::scope(|scope| {
             let builder = thread::Builder::new().name("rego".to_owned()).stack_size(STACK);
             let run = || self.answer(&input.to_string(), at);
-            let thread = builder.spawn_scoped(scope, run).map_err(|_| failed("no thread could be started"))?;
+            let thread =
+                builder.spawn_scoped(scope, run).map_err(|_| failed("no thread could be started"))?;
             thread.join().unwrap_or_else(|_| Err(failed("the interpreter failed")))
         })
     }
@@ -117,7 +117,8 @@ impl Policy {
             let mut claims = Vec::new();
             for (name, value) in members.iter() {
                 let name = name.as_string().map(ToString::to_string).unwrap_or_default();
-                let known = TRUST_CLAIMS.into_iter().find(|claim| claim.replace('_', "-") == name.replace('_', "-"));
+                let known =
+                    TRUST_CLAIMS.into_iter().find(|claim| claim.replace('_', "-") == name.replace('_', "-"));
                 claims.push((known.ok_or(Fault::UnknownClaim(name))?, value.clone()));
             }
             words.push(affirming(&claims)?);

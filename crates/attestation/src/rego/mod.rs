@@ -10,8 +10,6 @@ mod absent;
 mod bounds;
 #[cfg(feature = "rego")]
 mod engine;
-#[cfg(all(test, feature = "rego"))]
-mod tests;
 
 use hallmark_receipt::check::Outcome;
 use hallmark_receipt::wire::to_hex;
@@ -75,7 +73,9 @@ pub enum PolicyError {
         got: String,
     },
     /// It decides nothing.
-    #[error("it has neither `trust_claims` nor rules of trust claims (`executables`, `hardware`) nor `allow`")]
+    #[error(
+        "it has neither `trust_claims` nor rules of trust claims (`executables`, `hardware`) nor `allow`"
+    )]
     NoRule,
     /// Only what is in the file is evaluated.
     #[error("it imports `{0}`: a policy is one file, and has nothing but `data.reference` to import")]
@@ -184,7 +184,8 @@ pub(crate) fn common(
         Outcome::Failed(_) => "failed",
         Outcome::NotChecked(_) => "not checked",
     };
-    let rows: Claims = checks.iter().map(|check| (check.id.name().to_owned(), json!(outcome(check)))).collect();
+    let rows: Claims =
+        checks.iter().map(|check| (check.id.name().to_owned(), json!(outcome(check)))).collect();
     let measurements: Claims = measurements
         .iter()
         .map(|(register, value)| (register.to_string(), Value::String(to_hex(value))))

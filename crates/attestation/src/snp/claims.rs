@@ -30,7 +30,8 @@ fn nested(report: &AttestationReport<'_>, product: Product) -> Claims {
             ["fmc", "bootloader", "tee", "snp", "microcode"].map(|name| part(tcb, product, name));
         json!({ "fmc": fmc, "bootloader": bootloader, "tee": tee, "snp": snp, "microcode": microcode })
     };
-    let firmware = |[major, minor, build]: Firmware| json!({ "major": major, "minor": minor, "build": build });
+    let firmware =
+        |[major, minor, build]: Firmware| json!({ "major": major, "minor": minor, "build": build });
     let platform = |flag: PlatformFlag| report.platform_info & flag.mask() != 0;
     let signing_key = match report.signing_key {
         SigningKey::Vcek => 0,
