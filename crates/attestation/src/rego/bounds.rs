@@ -11,12 +11,49 @@ use super::PolicyError;
 /// does not look for functions that call themselves.
 pub const MAX_DEPTH: usize = 32;
 
+/// The most brackets inside each other: the parser's time grows with a power of them.
+const MAX_NESTING: usize = 10;
+
 /// Functions that read nothing of the policy's and can make more than fits into memory, or something else each time.
 const REFUSED: [(&str, u8); 4] =
     [("numbers.range", 2), ("numbers.range_step", 3), ("bits.lsh", 2), ("rand.intn", 2)];
 
 /// Which rules each rule names.
 type Graph = BTreeMap<String, BTreeSet<String>>;
+
+/// Brackets stand inside each other at most [`MAX_NESTING`] deep; to be looked at before the parser does.
+pub fn nesting(text: &str) -> Result<(), PolicyError> {
+    let (mut depth, mut line) = (0_usize, 1_usize);
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        let end = match character {
+            '#' => '\n',
+            '"' | '`' => character,
+            _ => {
+                match character {
+                    '[' | '(' | '{' => depth = depth.saturating_add(1),
+                    ']' | ')' | '}' => depth = depth.saturating_sub(1),
+                    '\n' => line = line.saturating_add(1),
+                    _ => {}
+                }
+                if depth > MAX_NESTING {
+                    return Err(PolicyError::Nesting { line, most: MAX_NESTING });
+                }
+                continue;
+            }
+        };
+        // A comment, or a text, of which the raw one has no escapes.
+        while let Some(inner) = characters.next() {
+            line = line.saturating_add(usize::from(inner == '\n'));
+            match inner {
+                '\\' if end == '"' => drop(characters.next()),
+                inner if inner == end => break,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Rules stand on each other less than [`MAX_DEPTH`] deep, and nothing comes from another file.
 pub fn check(engine: &Engine) -> Result<(), PolicyError> {

@@ -61,6 +61,7 @@ impl Policy {
         }
         let reference = serde_json::from_slice::<Claims>(reference)
             .map_err(|error| PolicyError::Reference { message: error.to_string() })?;
+        bounds::nesting(text)?;
         // What is no Rego 1 may still be Rego of before; if it is neither, the newer parser's word counts.
         let parsed = |old| parse(text, old).map(|(engine, package)| (engine, package, old));
         let (engine, package, old) = parsed(false).or_else(|error| parsed(true).map_err(|_| error))?;

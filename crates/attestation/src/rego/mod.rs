@@ -80,6 +80,14 @@ pub enum PolicyError {
     /// Only what is in the file is evaluated.
     #[error("it imports `{0}`: a policy is one file, and has nothing but `data.reference` to import")]
     Import(String),
+    /// Brackets inside brackets.
+    #[error("line {line}: brackets are nested more than {most} deep")]
+    Nesting {
+        /// Where, from 1.
+        line: usize,
+        /// The most.
+        most: usize,
+    },
     /// Rules that call each other in a circle, or too deep.
     #[error("`{rule}` stands on other rules in a circle, or more than {most} deep")]
     Depth {
