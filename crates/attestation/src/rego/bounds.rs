@@ -69,19 +69,26 @@ pub fn check(engine: &Engine) -> Result<(), PolicyError> {
             return Err(PolicyError::Import(path.join(".")));
         }
     }
-    let mut graph = Graph::new();
+    let (mut graph, mut functions) = (Graph::new(), BTreeSet::new());
     for rule in list(module, "rules") {
         let Some(name) = rule.as_object().and_then(|rule| rule.values().next()).and_then(name) else {
             continue;
         };
-        names(rule, graph.entry(name.to_owned()).or_default());
+        let named = graph.entry(name.to_owned()).or_default();
+        match rule.pointer("/Spec/head/Func") {
+            // All but its own name in the head.
+            Some(head) => {
+                functions.insert(name.to_owned());
+                let parts = [head.get("args"), head.get("assign"), rule.pointer("/Spec/bodies")];
+                parts.into_iter().flatten().for_each(|part| names(part, named));
+            }
+            None => names(rule, named),
+        }
     }
     let defined: BTreeSet<String> = graph.keys().cloned().collect();
     for (rule, named) in &mut graph {
-        // A rule that names itself is the interpreter's to refuse; it may be a variable of the same name.
-        named.retain(|name| {
-            name != rule && defined.contains(name) || is_function(module, rule) && name == rule
-        });
+        // A rule that names itself is the interpreter's to refuse, or has a variable of its name; a function it does not refuse.
+        named.retain(|name| defined.contains(name) && (name != rule || functions.contains(rule)));
     }
     let mut heights = BTreeMap::new();
     for rule in &defined {
@@ -103,12 +110,6 @@ fn name(rule: &Value) -> Option<&str> {
     let mut path = Vec::new();
     components(head.get("refr")?, &mut path);
     path.first().copied()
-}
-
-fn is_function(module: &Value, rule: &str) -> bool {
-    list(module, "rules").iter().any(|node| {
-        node.pointer("/Spec/head/Func").is_some() && node.get("Spec").and_then(name) == Some(rule)
-    })
 }
 
 /// The parts of a reference that are known as they stand: `data.policy.f` and `data["policy"].f`.
