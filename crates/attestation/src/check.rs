@@ -5,7 +5,7 @@ use hallmark_receipt::{Digest, SignatureError, catalog, check, wire::to_hex};
 
 use crate::measurement::Register;
 use crate::x509::{ChainError, CrlError, OcspError};
-use crate::{dcap, encoding, nitro, nvidia, snp};
+use crate::{dcap, encoding, nitro, nvidia, rego, snp};
 
 /// One check that was made or not made.
 pub type Check = check::Check<CheckId>;
@@ -92,6 +92,8 @@ catalog! {
     Session = "session", Environment, "attestation.md §10.6", "that nobody relays another's evidence";
     /// TLS: the evidence was made for this session.
     Freshness = "freshness", Environment, "attestation.md §10.6", "that it was made for this connection";
+    /// A policy in Rego takes it.
+    Rego = "rego", Environment, "attestation.md §13", "that a policy in Rego takes it";
 }
 
 /// Why a check was not made.
@@ -203,6 +205,12 @@ pub enum Why {
         /// When.
         issued: String,
     },
+    /// No policy in Rego was given.
+    #[error("no policy in Rego was given")]
+    NoRego,
+    /// What is not shown to be authentic is not put before a policy in Rego.
+    #[error("a policy in Rego sees only evidence that all else accepts")]
+    NotBelieved,
     /// No event log was given.
     #[error("no event log was given")]
     NoEventLog,
@@ -267,6 +275,8 @@ pub enum Reason {
     Pairing { expected: Vec<u8>, got: Vec<u8> },
     #[error("device {device}: {reason}")]
     Device { device: usize, reason: Box<Reason> },
+    #[error(transparent)]
+    Rego(#[from] rego::Fault),
     #[error("the chain ends in a root that is not pinned")]
     UnknownRoot { got: Digest },
     #[error("a development root, which anybody can sign with (SIMULATED)")]
@@ -332,6 +342,7 @@ impl Cause for Reason {
             Self::Versions { .. } => "version",
             Self::Pairing { .. } => "pairing",
             Self::Device { reason, .. } => reason.code(),
+            Self::Rego(fault) => fault.code(),
             Self::Ocsp(_) => "revocation-response",
             Self::UnknownRoot { .. } => "unknown-root",
             Self::SimulatedRoot { .. } => "simulated-root",
@@ -365,6 +376,7 @@ impl Cause for Reason {
             | Self::Binding { expected, got, .. } => (Some(to_hex(expected)), Some(to_hex(got))),
             Self::SevSnp(fault) => fault.expected_and_got(),
             Self::Device { reason, .. } => reason.expected_and_got(),
+            Self::Rego(fault) => fault.expected_and_got(),
             Self::Wrapper(nvidia::WrapperError::Differs { expected, got, .. }) => {
                 (Some(expected.clone()), Some(got.clone()))
             }

@@ -32,6 +32,7 @@ pub mod nvidia;
 pub mod policy;
 pub mod presentation;
 pub mod producer;
+pub mod rego;
 pub mod report;
 #[cfg(feature = "simulated")]
 pub mod simulated;

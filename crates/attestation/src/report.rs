@@ -9,7 +9,7 @@ use crate::measurement::Measurements;
 use crate::policy::{Policy, Section};
 use crate::x509::ocsp::{self, Status};
 use crate::x509::{Certificate, Chain, Crl, CrlError, Memo, Rules};
-use crate::{Kind, anchors};
+use crate::{Kind, anchors, rego};
 
 /// What the verifier knows and wants.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ pub struct Context<'a> {
     pub binding: Option<&'a [u8]>,
     /// The nonce that the CPU's evidence binds for the devices attached to it.
     pub pairing: Option<&'a [u8]>,
+    /// A policy in Rego, which must take what all else accepts.
+    pub rego: Option<&'a rego::Policy>,
     /// What is accepted beyond production hardware.
     pub dangers: Dangers<'a>,
     /// Checks of what came with the evidence, which belong into its report.
@@ -51,6 +53,7 @@ impl<'a> Context<'a> {
             nonce: None,
             binding: None,
             pairing: None,
+            rego: None,
             dangers: Dangers::default(),
             beside: &[],
             memo: None,
@@ -161,6 +164,8 @@ pub(crate) struct Judgement<'a> {
     checks: Vec<Check>,
     simulated: bool,
     made: Option<u64>,
+    /// What the evidence says, of each device: for a policy in Rego alone.
+    claims: Vec<rego::Claims>,
     /// Whether the signed part says SIMULATED; to be set before the root is looked at.
     pub marked: bool,
 }
@@ -187,8 +192,8 @@ impl<'a, S> From<&'a Section<S>> for Common<'a> {
 
 impl<'a> Judgement<'a> {
     pub fn new(kind: Kind, context: &'a Context<'a>, common: Common<'a>) -> Self {
-        let checks = context.beside.to_vec();
-        Self { kind, context, common, checks, simulated: false, made: None, marked: false }
+        let (checks, claims) = (context.beside.to_vec(), Vec::new());
+        Self { kind, context, common, checks, simulated: false, made: None, claims, marked: false }
     }
 
     /// Records a check that was made.
@@ -359,9 +364,33 @@ impl<'a> Judgement<'a> {
         self.record(CheckId::Age, result);
     }
 
+    /// Keeps what the evidence says for a policy in Rego, if there is one (§13).
+    pub fn claim(&mut self, claims: impl FnOnce() -> rego::Claims) {
+        if self.context.rego.is_some() {
+            self.claims.push(claims());
+        }
+    }
+
+    /// §13: the policy in Rego takes what all else accepts: nothing failed, and `lacking` is empty.
+    fn rego(&self, lacking: &[CheckId], measurements: Option<&Measurements>) -> Option<Check> {
+        let Some(policy) = self.context.rego else {
+            let required = self.common.require.contains(&CheckId::Rego);
+            return required.then(|| Check::not_checked(CheckId::Rego, Why::NoRego));
+        };
+        let believed = lacking.is_empty() && !self.checks.iter().any(Check::has_failed);
+        let Some(measurements) = measurements.filter(|_| believed) else {
+            return Some(Check::not_checked(CheckId::Rego, Why::NotBelieved));
+        };
+        let (kind, at, simulated) = (self.kind, self.context.at, self.simulated);
+        let common = rego::common(kind, at, simulated, &self.checks, measurements);
+        let result = policy.judge(&self.claims, &common, at);
+        Some(Check::of(CheckId::Rego, result))
+    }
+
     /// Takes over the checks of one of several devices: a check passes if it passed for every device.
     pub fn absorb(&mut self, device: usize, other: Self) {
         self.simulated |= other.simulated;
+        self.claims.extend(other.claims);
         for check in other.checks {
             let check = match check.outcome {
                 Outcome::Failed(reason) => {
@@ -382,9 +411,13 @@ impl<'a> Judgement<'a> {
     pub fn finish(mut self, always: &[CheckId], attested: Option<(Measurements, Vec<u8>)>) -> Report {
         self.checks.sort_by_key(|check| check.id);
         let mut required: Vec<CheckId> = always.iter().chain(self.common.require).copied().collect();
+        required.retain(|id| !self.passed(*id) && *id != CheckId::Rego);
+        let row = self.rego(&required, attested.as_ref().map(|(measurements, _)| measurements));
+        // The row is there because it is required.
+        required.extend(row.iter().filter(|row| !row.has_passed()).map(|row| row.id));
+        self.checks.extend(row);
         required.sort();
         required.dedup();
-        required.retain(|id| !self.passed(*id));
         let (kind, simulated, made) = (self.kind, self.simulated, self.made);
         let decision = match attested {
             _ if self.checks.iter().any(Check::has_failed) => Decision::Rejected,

@@ -346,6 +346,14 @@ pub struct AttestVerify {
     /// `genuine`, or a TOML file as `attest policy init` prints it
     #[arg(long, value_name = "POLICY", default_value = "genuine")]
     pub policy: String,
+    /// A policy in Rego as Confidential Containers has them, which must take what all other checks accept
+    #[cfg(feature = "rego")]
+    #[arg(long, value_name = "FILE")]
+    pub rego: Option<PathBuf>,
+    /// Reference values for --rego: a JSON object, each member a value or a list of those that may be
+    #[cfg(feature = "rego")]
+    #[arg(long, value_name = "FILE", requires = "rego")]
+    pub reference: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub dangers: Dangers,

@@ -15,7 +15,7 @@ const MAX_EVENTS: usize = 1 << 16;
 /// The most kinds of digest.
 const MAX_ALGORITHMS: u32 = 8;
 /// An event that is measured nowhere.
-const EV_NO_ACTION: u32 = 3;
+pub(super) const EV_NO_ACTION: u32 = 3;
 /// SHA-384, of the TCG's algorithm registry.
 const SHA384: u16 = 0x000c;
 
@@ -217,7 +217,7 @@ fn event<'a>(
 }
 
 /// The profile's name of a type of event (§10.4.1).
-fn name(kind: u32) -> &'static str {
+pub(super) fn name(kind: u32) -> &'static str {
     match kind {
         0x0000_0000 => "EV_PREBOOT_CERT",
         0x0000_0001 => "EV_POST_CODE",

@@ -2,6 +2,7 @@
 //! ([DCAP](https://github.com/intel/confidential-computing.tee.dcap)) does.
 
 mod body;
+mod claims;
 mod collateral;
 mod eventlog;
 mod pck;
@@ -192,8 +193,13 @@ pub fn verify(kind: Kind, input: &Input<'_>, context: &Context<'_>) -> Report {
         Body::Enclave(_) => None,
     };
     match (&info, &qe, &platform) {
-        (Some((info, ..)), Some((qe, ..)), Some(platform)) => {
+        (Some((info, _, evaluation)), Some((qe, _, qe_evaluation)), Some(platform)) => {
             let worth = info.appraise(platform, td);
+            if let Ok(worth) = &worth {
+                let evaluation = *evaluation.min(qe_evaluation);
+                let event_log = input.event_log;
+                judgement.claim(|| claims::of(&quote, &worth.together(qe), evaluation, platform, event_log));
+            }
             judgement.record(CheckId::Tcb, worth.and_then(|worth| worth.judge(qe, asked, context.at)));
         }
         (None, ..) => judgement.skip(CheckId::Tcb, Why::After(CheckId::TcbInfo)),

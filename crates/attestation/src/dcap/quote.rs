@@ -10,12 +10,12 @@ use crate::bytes::{Bytes, is_zero};
 /// The most bytes of a quote, its padding included: the largest buffer that Linux asks the host to fill.
 pub const MAX_QUOTE: usize = 128 << 10;
 /// ECDSA over P-256.
-const ECDSA_P256: u16 = 2;
+pub(super) const ECDSA_P256: u16 = 2;
 /// Intel's quoting enclaves.
-const INTEL: [u8; 16] =
+pub(super) const INTEL: [u8; 16] =
     [0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07];
-const TEE_SGX: u32 = 0;
-const TEE_TDX: u32 = 0x81;
+pub(super) const TEE_SGX: u32 = 0;
+pub(super) const TEE_TDX: u32 = 0x81;
 
 /// A quote; it borrows the bytes that it was read from. Being one shows nothing yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

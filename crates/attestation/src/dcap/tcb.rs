@@ -407,14 +407,11 @@ impl Default for TcbPolicy {
 }
 
 impl Appraisal {
-    /// The status of all together is one that the policy takes; the row's words if so.
-    pub(super) fn judge(&self, qe: &Reached, policy: &TcbPolicy, at: u64) -> Result<String, TcbError> {
+    /// Platform, module and quoting enclave together; the date is the platform's at launch.
+    pub(super) fn together(&self, qe: &Reached) -> Reached {
         let launch = self.launch.status.with_part(qe.status);
         let now = self.now.as_ref().map(|now| now.status.with_part(qe.status));
         let status = now.map_or(launch, |now| launch.relaunched(now));
-        if launch == TcbStatus::Revoked || status == TcbStatus::Revoked {
-            return Err(TcbError::Revoked);
-        }
         let mut advisories: Vec<String> = [Some(&self.launch), self.now.as_ref(), Some(qe)]
             .into_iter()
             .flatten()
@@ -422,6 +419,16 @@ impl Appraisal {
             .collect();
         advisories.sort();
         advisories.dedup();
+        Reached { status, date: self.launch.date, advisories }
+    }
+
+    /// The status of all together is one that the policy takes; the row's words if so.
+    pub(super) fn judge(&self, qe: &Reached, policy: &TcbPolicy, at: u64) -> Result<String, TcbError> {
+        let launch = self.launch.status.with_part(qe.status);
+        let Reached { status, advisories, .. } = self.together(qe);
+        if launch == TcbStatus::Revoked || status == TcbStatus::Revoked {
+            return Err(TcbError::Revoked);
+        }
         if !policy.allow.contains(&status) {
             return Err(TcbError::NotAllowed { status, advisories });
         }

@@ -1,6 +1,7 @@
 //! AWS Nitro Enclaves: attestation documents (`attestation.md` §4), as AWS describes them in
 //! [attestation_process.md](https://github.com/aws/aws-nitro-enclaves-nsm-api/blob/main/docs/attestation_process.md).
 
+mod claims;
 mod document;
 mod nitriding;
 
@@ -74,6 +75,7 @@ pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
     let measurements: Measurements =
         document.pcrs.iter().map(|(number, pcr)| (Register::Pcr(*number), pcr.to_vec())).collect();
     judgement.measurements(&measurements);
+    judgement.claim(|| claims::of(&document));
     judgement.skip(CheckId::Log, Why::NoLog);
     judgement.nonce(document.nonce.unwrap_or_default());
     let user_data = document.user_data.unwrap_or_default();

@@ -3,6 +3,7 @@
 //!
 //! A file holds one report or a list of several. Each is judged; a row passes if it passes for every device.
 
+mod claims;
 mod dice;
 mod opaque;
 mod spdm;
@@ -156,6 +157,7 @@ fn judge(
     let measurements: Measurements =
         report.blocks.iter().map(|block| (Register::Block(block.index), block.value.to_vec())).collect();
     judgement.measurements(&measurements);
+    judgement.claim(|| claims::of(&report));
     versions(judgement, &report, &context.policy.nvidia.own);
     judgement.skip(CheckId::Rim, if collateral.rim { Why::RimNotRead } else { Why::NoRim });
     judgement.skip(CheckId::Log, Why::NoLog);

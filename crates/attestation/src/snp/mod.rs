@@ -1,6 +1,7 @@
 //! AMD SEV-SNP: attestation reports (`attestation.md` §6), as AMD describes them in 56860, "SEV Secure Nested Paging Firmware ABI
 //! Specification", and 57230, "Versioned Chip Endorsement Key (VCEK) Certificate and KDS Interface Specification".
 
+mod claims;
 mod endorsement;
 mod fault;
 mod flags;
@@ -107,6 +108,9 @@ pub fn verify(input: &Input<'_>, context: &Context<'_>) -> Report {
     // 11. Registers, and for whom.
     let measurements = measurements(&report);
     judgement.measurements(&measurements);
+    if let Some(product) = product {
+        judgement.claim(|| claims::of(&report, product));
+    }
     judgement.skip(CheckId::Log, Why::NoLog);
     judgement.padded_nonce(report.report_data);
     judgement.binding("report data", report.report_data);

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use hallmark_attestation::policy::{MAX_POLICY, TEMPLATE};
+use hallmark_attestation::rego;
 use hallmark_attestation::{Context, Dangers, Input, Kind, Policy, show, verify};
 use hallmark_receipt::json::Value as Strict;
 use hallmark_receipt::wire::from_hex;
@@ -51,6 +52,7 @@ impl From<KindArg> for Kind {
 
 fn judge(app: &App, args: &AttestVerify) -> Result<Exit> {
     let policy = policy(&args.policy)?;
+    let rego = rego(args)?;
     let at = args.at.as_deref().map_or(Ok(time::now() / 1000), instant)?;
     let nonce = args.nonce.as_deref().map(|text| hex("--nonce", text)).transpose()?;
     let pairing = args.cpu_nonce.as_deref().map(|text| hex("--cpu-nonce", text)).transpose()?;
@@ -71,6 +73,7 @@ fn judge(app: &App, args: &AttestVerify) -> Result<Exit> {
         nonce: nonce.as_deref(),
         binding: report_data.as_deref(),
         pairing: pairing.as_deref(),
+        rego: rego.as_ref(),
         dangers: Dangers { accept_simulated: &roots, accept_debug: args.dangers.dangerously_accept_debug },
         ..Context::new(at, &policy)
     };
@@ -108,6 +111,30 @@ fn policy(name: &str) -> Result<Policy> {
     let text = String::from_utf8(disk::read(Path::new(name), MAX_POLICY as u64).with_context(note)?)
         .with_context(note)?;
     Policy::parse(&text).with_context(|| Note::usage(format!("the policy {name} is not understood")))
+}
+
+/// The policy in Rego, if one was given.
+#[cfg(feature = "rego")]
+fn rego(args: &AttestVerify) -> Result<Option<rego::Policy>> {
+    let Some(path) = &args.rego else { return Ok(None) };
+    let unreadable = |path: &Path| Note::usage(format!("{} cannot be read", path.display()));
+    let text = disk::read(path, rego::MAX_POLICY as u64).with_context(|| unreadable(path))?;
+    let text = String::from_utf8(text).with_context(|| unreadable(path))?;
+    let reference = args
+        .reference
+        .as_deref()
+        .map(|path| disk::read(path, rego::MAX_REFERENCE as u64).with_context(|| unreadable(path)));
+    let policy = rego::Policy::parse(&text, reference.transpose()?.as_deref()).with_context(|| {
+        Note::usage(format!("the policy {} is not understood", path.display()))
+            .hint("docs/attestation.md says which policies in Rego are, and shows one")
+    })?;
+    Ok(Some(policy))
+}
+
+/// None: this program was built without Rego.
+#[cfg(not(feature = "rego"))]
+fn rego(_: &AttestVerify) -> Result<Option<rego::Policy>> {
+    Ok(None)
 }
 
 /// Seconds since 1970, or a date and time.

@@ -219,3 +219,51 @@ fn collateral_that_nobody_gives_is_named() {
     ]);
     assert!(run.code == 3 && run.out.contains("--  collateral"), "{}{}", run.out, run.err);
 }
+
+/// A policy in Rego comes on top: it is asked once all else accepts, and is refused before anything is judged if it cannot be read.
+#[test]
+fn a_policy_in_rego_comes_on_top() {
+    let place = Place::new();
+    let made = place.ok(&["attest", "produce", "--kind", "tdx", "--at", "1770000000", "--output", "made"]);
+    let command: Vec<&str> = made.split_whitespace().skip(1).collect();
+    let ear = concat!(
+        "package policy\nimport rego.v1\ndefault executables := 33\nhardware := 2 if input.tdx.tcb_status == \"UpToDate\"\n",
+        "executables := 3 if input.tdx.quote.body.mr_td in query_reference_value(\"mr_td\")\n",
+    );
+    let shown = place.run(&[&command[..], &["--json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    let mrtd = report["measurements"]["mrtd"].as_str().unwrap();
+    let policy = place.file("policy.rego", ear);
+    let good = place.file("good.json", format!("{{\"mr_td\": [\"{mrtd}\"]}}"));
+    let bad = place.file("bad.json", "{\"mr_td\": [\"00\"]}");
+    let judged = |more: &[&str]| place.run(&[&command[..], &["--rego", &policy], more].concat());
+    let run = judged(&["--reference", &good]);
+    assert_eq!(run.code, 0, "{}{}", run.out, run.err);
+    assert!(run.out.contains("  ok  rego"), "{}", run.out);
+    for more in [&["--reference", bad.as_str()][..], &[]] {
+        let run = judged(more);
+        assert_eq!(run.code, 1, "{}{}", run.out, run.err);
+        assert!(run.out.contains("`executables` is 33: warning"), "{}", run.out);
+    }
+    // What is not believed is not put before it.
+    let run =
+        place.run(&[&command[..command.len() - 1], &["--rego", &policy, "--reference", &good]].concat());
+    assert_eq!(run.code, 1, "{}{}", run.out, run.err);
+    assert!(run.out.contains("not checked: a policy in Rego sees only evidence"), "{}", run.out);
+    for (text, words) in [
+        ("package policy\nallow := (", "line 2, column"),
+        ("package mine\nallow := true", "`package mine`"),
+        ("package policy\nf(x) := f(x)\nallow := f(1)", "in a circle"),
+    ] {
+        let file = place.file("bad.rego", text);
+        let arguments = [&command[..], &["--rego", &file]].concat();
+        place.refuse(&arguments, 2, &["bad.rego is not understood", words, "docs/attestation.md"]);
+    }
+    place.refuse(&[&command[..], &["--rego", "nowhere.rego"]].concat(), 2, &["nowhere.rego cannot be read"]);
+    place.refuse(&[&command[..], &["--reference", &good]].concat(), 2, &["--rego"]);
+    place.refuse(
+        &[&command[..], &["--rego", &policy, "--reference", &policy]].concat(),
+        2,
+        &["no JSON object"],
+    );
+}
