@@ -40,7 +40,7 @@ const ROOTS: &[Row] = &[
     ),
 ];
 
-/// The roots of reference manifests (§7.9). Nothing but a manifest may end there, and no manifest anywhere else.
+/// The roots of reference manifests (§7.13). Nothing but a manifest may end there, and no manifest anywhere else.
 const REFERENCE_ROOTS: &[(&str, &str)] =
     &[("NVIDIA CoRIM signing root CA", "12977b5115acb0381179279fffeb5a8c4d264971ebb32298023a465fa41df5d1")];
 

@@ -155,7 +155,9 @@ pub enum Why {
         version: String,
     },
     /// A reference manifest asks for something else than measurements.
-    #[error("the measurements are as published, but a RIM also asks for something that is not read here: {got}")]
+    #[error(
+        "the measurements are as published, but a RIM also asks for something that is not read here: {got}"
+    )]
     RimUnread {
         /// What.
         got: String,

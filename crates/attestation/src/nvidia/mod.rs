@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 pub use dice::Firmware;
 pub use opaque::{MARK_FIELD, Opaque, OpaqueError};
-pub use rim::{Component, Manifest, RimError, XmlError};
+pub use rim::{Component, ReferenceManifest, RimError, XmlError};
 pub use spdm::{Block, Report as DeviceReport, ReportError};
 pub use wrapper::{Device, WrapperError, devices};
 
@@ -102,14 +102,15 @@ type Found = (Measurements, Vec<u8>);
 /// What authorities say of certificates, and reference manifests.
 struct Collateral {
     revocations: Vec<Vec<u8>>,
-    manifests: Result<Vec<Manifest>, RimError>,
+    manifests: Result<Vec<ReferenceManifest>, RimError>,
 }
 
 impl Collateral {
     fn read(input: &Input<'_>) -> Result<Self, WrapperError> {
         let items = encoding::items(input.collateral)?;
-        let (manifests, revocations): (Vec<_>, _) = items.into_iter().partition(|item| Manifest::is_one(item));
-        let manifests = manifests.iter().map(|file| Manifest::parse(file)).collect();
+        let (manifests, revocations): (Vec<_>, _) =
+            items.into_iter().partition(|item| ReferenceManifest::is_one(item));
+        let manifests = manifests.iter().map(|file| ReferenceManifest::parse(file)).collect();
         Ok(Self { revocations, manifests })
     }
 }

@@ -1,10 +1,10 @@
-//! The row `rim`: what a device measured is what NVIDIA published about what it runs (`attestation.md` §7.9).
+//! The row `rim`: what a device measured is what NVIDIA published about what it runs (`attestation.md` §7.13).
 
 use std::collections::BTreeMap;
 
 use hallmark_receipt::time::when;
 
-use super::{Component, Manifest, RimError};
+use super::{Component, ReferenceManifest, RimError};
 use crate::check::{CheckId, Reason, Why};
 use crate::crypto::{self, Form, Scheme};
 use crate::nvidia::DeviceReport;
@@ -25,7 +25,7 @@ pub(in crate::nvidia) fn compare(
     judgement: &mut Judgement<'_>,
     report: &DeviceReport<'_>,
     chip: &str,
-    manifests: &Result<Vec<Manifest>, RimError>,
+    manifests: &Result<Vec<ReferenceManifest>, RimError>,
     revocations: &[Vec<u8>],
 ) {
     let manifests = manifests.as_ref().map_err(|error| Reason::Rim(error.clone()));
@@ -40,7 +40,7 @@ fn outcome(
     judgement: &mut Judgement<'_>,
     report: &DeviceReport<'_>,
     chip: &str,
-    manifests: &[Manifest],
+    manifests: &[ReferenceManifest],
     revocations: &[Vec<u8>],
 ) -> Result<Outcome, Reason> {
     if manifests.is_empty() {
@@ -88,34 +88,32 @@ fn outcome(
 
 /// The manifest of this version, of this chip's where there are several; an error where all that are there are of others.
 fn choose<'m>(
-    manifests: &'m [Manifest],
+    manifests: &'m [ReferenceManifest],
     component: Component,
     version: &str,
     chip: &str,
-) -> Result<Option<&'m Manifest>, RimError> {
+) -> Result<Option<&'m ReferenceManifest>, RimError> {
     let mut of_component = manifests.iter().filter(|manifest| manifest.component == component);
-    let fits = |manifest: &&Manifest| manifest.version.eq_ignore_ascii_case(version);
+    let fits = |manifest: &&ReferenceManifest| manifest.version.eq_ignore_ascii_case(version);
     let own = of_component.clone().filter(fits).find(|manifest| manifest.product == chip);
     match own.or_else(|| of_component.clone().find(fits)) {
         Some(manifest) => Ok(Some(manifest)),
         None => match of_component.next() {
             None => Ok(None),
-            Some(other) => Err(RimError::Version {
-                component,
-                expected: version.to_owned(),
-                got: other.version.clone(),
-            }),
+            Some(other) => {
+                Err(RimError::Version { component, expected: version.to_owned(), got: other.version.clone() })
+            }
         },
     }
 }
 
 /// NVIDIA signed it. As of when none of its signer's certificates is revoked, where that is known.
-fn signed(
+pub(super) fn signed(
     judgement: &mut Judgement<'_>,
-    manifest: &Manifest,
+    manifest: &ReferenceManifest,
     revocations: &[Vec<u8>],
 ) -> Result<Option<u64>, Reason> {
-    let (whose, signature) = (manifest.component.manifest(), &manifest.signature);
+    let (whose, signature) = (manifest.component.whose(), &manifest.signature);
     let refuse = |error| Reason::ChainOf { whose, error };
     let certificates = signature.certificates.iter().map(Vec::as_slice);
     let chain = Chain::parse(certificates, &RULES).map_err(refuse)?;
@@ -129,14 +127,14 @@ fn signed(
 }
 
 /// How many blocks have references, all of which are one of them.
-fn equal(report: &DeviceReport<'_>, manifests: &[&Manifest]) -> Result<usize, RimError> {
+pub(super) fn equal(report: &DeviceReport<'_>, manifests: &[&ReferenceManifest]) -> Result<usize, RimError> {
     let mut references = BTreeMap::new();
     for manifest in manifests {
         if manifest.references.is_empty() {
-            return Err(RimError::Empty(manifest.component.manifest()));
+            return Err(RimError::Empty(manifest.component.whose()));
         }
         for (index, values) in &manifest.references {
-            if references.insert(*index, (manifest.component.manifest(), values)).is_some() {
+            if references.insert(*index, (manifest.component.whose(), values)).is_some() {
                 return Err(RimError::Collision(*index));
             }
         }

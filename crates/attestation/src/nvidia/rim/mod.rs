@@ -1,6 +1,6 @@
-//! Reference manifests (RIM): what NVIDIA published a driver or a firmware to measure (`attestation.md` §7.9).
+//! Reference manifests (RIM): what NVIDIA published a driver or a firmware to measure (`attestation.md` §7.13).
 //!
-//! A manifest is a signed SWID tag (ISO/IEC 19770-2:2015, TCG Reference Integrity Manifest Information Model):
+//! A manifest is a signed SWID tag (ISO/IEC 19770-2:2015, TCG Reference Integrity ReferenceManifest Information Model):
 //!
 //! ```xml
 //! <SoftwareIdentity ..><ns0:Entity ../><ns0:Meta colloquialVersion="96.00.74.00.11" product="GH100" ../>
@@ -51,7 +51,7 @@ impl Component {
     }
 
     /// Whose chain it is, in reasons.
-    fn manifest(self) -> &'static str {
+    fn whose(self) -> &'static str {
         match self {
             Self::Driver => "driver's RIM",
             Self::Firmware => "VBIOS's RIM",
@@ -70,7 +70,7 @@ impl fmt::Display for Component {
 
 /// A manifest. The digest in its signature is its own; whose signature it is, is not looked at yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest {
+pub struct ReferenceManifest {
     /// What it is about.
     pub component: Component,
     /// The version of that, as written.
@@ -197,7 +197,7 @@ impl RimError {
     }
 }
 
-impl Manifest {
+impl ReferenceManifest {
     /// Whether a file of collateral is meant to be one: certificates, lists and answers are no XML.
     pub fn is_one(file: &[u8]) -> bool {
         file.trim_ascii_start().first() == Some(&b'<')
@@ -220,9 +220,9 @@ impl Manifest {
             component: Component::of(&version),
             version,
             product,
-            is_marked: root.elements().any(|entity| {
-                entity.is(SWID, "Entity") && entity.attribute("", "name") == Some("SIMULATED")
-            }),
+            is_marked: root
+                .elements()
+                .any(|entity| entity.is(SWID, "Entity") && entity.attribute("", "name") == Some("SIMULATED")),
             references: BTreeMap::new(),
             unread: None,
             signature,

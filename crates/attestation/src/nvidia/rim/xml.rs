@@ -270,8 +270,14 @@ impl<'a> Reader<'a> {
                 return Err(XmlError::Duplicate { at: self.at() });
             }
         }
-        let mut element =
-            Element { name, namespace: "", local: "", declared, attributes: BTreeMap::new(), children: Vec::new() };
+        let mut element = Element {
+            name,
+            namespace: "",
+            local: "",
+            declared,
+            attributes: BTreeMap::new(),
+            children: Vec::new(),
+        };
         let scope = element.scope(outer);
         (element.namespace, element.local) = self.resolve(name, &scope, scope.get("").copied())?;
         for attribute in written {
@@ -286,7 +292,8 @@ impl<'a> Reader<'a> {
         self.expect(">", "an attribute or the end of a tag")?;
         while !self.take("</") {
             if self.take("<") {
-                let depth = depth.checked_sub(1).ok_or(XmlError::TooMany { what: "elements in each other" })?;
+                let depth =
+                    depth.checked_sub(1).ok_or(XmlError::TooMany { what: "elements in each other" })?;
                 element.children.push(Node::Element(self.element(&scope, depth)?));
             } else {
                 element.children.push(Node::Text(self.text()?));
