@@ -53,6 +53,7 @@ const DEVELOPMENT: &[&str] = &[
     "dac36af7be0c9220a9f5acc25cdb6b79f3980953df68a45903a0c2b3e98f17f3",
     "29680c3b901bdec5068228afdce0ca97927e2514da3366545a991fd73b6563e1",
     "567c0b44035db23d962ee22072bdc54ae028ec5f935692aad61c10f14d70fd43",
+    "3c20da1a2b67d019d0d958e076d34831aa53e703976fa6851d78a686085216ec",
 ];
 
 /// The development roots of the default seed, for [`crate::Dangers::accept_simulated`].

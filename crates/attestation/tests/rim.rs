@@ -29,7 +29,8 @@ fn places(evidence: &Evidence) -> [usize; 2] {
 
 fn judge(evidence: &Evidence) -> Report {
     let mut context = Context::new(AT, &POLICY);
-    (context.dangers.accept_simulated, context.memo) = (&ROOTS, Some(&MEMO));
+    context.dangers.accept_simulated = &ROOTS;
+    context.memo = Some(&MEMO);
     evidence.judge(Kind::Nvidia, &context)
 }
 
