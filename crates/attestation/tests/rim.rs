@@ -57,11 +57,14 @@ fn part<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
     &text[from..to]
 }
 
+/// What is tried, how it changes the manifest, and why the device is refused then.
+type Attack<'a> = (&'static str, &'a dyn Fn(&str) -> String, &'static str);
+
 #[test]
 fn a_signature_is_over_what_is_read() {
     let signature = |text: &str| part(text, "<ds:Signature ", "</ds:Signature>").to_owned();
     let forged = |text: &str| text.replacen("index=\"1\"", "index=\"99\"", 1);
-    let cases: [(&str, &dyn Fn(&str) -> String, &str); 24] = [
+    let cases: [Attack<'_>; 24] = [
         ("a value that nobody signed", &forged, "rim-digest"),
         ("a second root", &|text| format!("{}{text}", text.trim_end()), "rim-xml"),
         (
