@@ -7,6 +7,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use hallmark_attestation::nvidia::ReferenceManifest;
 use hallmark_attestation::simulated::{DEFAULT_SEED, Flaw, Form, Provider, roots};
 use hallmark_attestation::{Context, Kind, Policy, Producer as _, Request, policy};
 
@@ -32,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let provider = Provider::new(form);
             let provider = match flaw {
                 Some(flaw) => provider.with_flaw(flaw),
-                None => provider,
+                None => provider.with_reference_manifests(),
             };
             let nonce = if form.kind() == Kind::Nvidia { vec![7; 32] } else { Vec::new() };
             let evidence = provider.produce(&Request { nonce, at: AT, ..Request::default() })?;
@@ -46,9 +47,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                 put("x509", &format!("{name}-certificate-{number}"), file)?;
                 put("encoding", &format!("{name}-certificate-{number}"), file)?;
             }
-            let of_lists = if matches!(form.kind(), Kind::Tdx | Kind::Sgx) { "collateral" } else { "x509" };
             for (number, file) in evidence.collateral.iter().enumerate() {
-                put(of_lists, &format!("{name}-collateral-{number}"), file)?;
+                let target = match form.kind() {
+                    Kind::Tdx | Kind::Sgx => "collateral",
+                    Kind::Nvidia if ReferenceManifest::is_one(file) => "rim",
+                    _ => "x509",
+                };
+                put(target, &format!("{name}-collateral-{number}"), file)?;
             }
             if let Some(log) = &evidence.event_log {
                 put("event_log", &name, log)?;

@@ -40,6 +40,10 @@ const ROOTS: &[Row] = &[
     ),
 ];
 
+/// The roots of reference manifests (§7.13). Nothing but a manifest may end there, and no manifest anywhere else.
+const REFERENCE_ROOTS: &[(&str, &str)] =
+    &[("NVIDIA CoRIM signing root CA", "12977b5115acb0381179279fffeb5a8c4d264971ebb32298023a465fa41df5d1")];
+
 /// The development roots of the default seed (`attestation.md` §11). They are here to be named when they are refused: no verifier takes
 /// one that was not told to.
 const DEVELOPMENT: &[&str] = &[
@@ -49,6 +53,7 @@ const DEVELOPMENT: &[&str] = &[
     "dac36af7be0c9220a9f5acc25cdb6b79f3980953df68a45903a0c2b3e98f17f3",
     "29680c3b901bdec5068228afdce0ca97927e2514da3366545a991fd73b6563e1",
     "567c0b44035db23d962ee22072bdc54ae028ec5f935692aad61c10f14d70fd43",
+    "3c20da1a2b67d019d0d958e076d34831aa53e703976fa6851d78a686085216ec",
 ];
 
 /// The development roots of the default seed, for [`crate::Dangers::accept_simulated`].
@@ -64,13 +69,25 @@ pub fn is_development(digest: Digest) -> bool {
 
 /// The root of `kind` that `certificate` is, if it is one: a production root, or one of `simulated`, which are digests too.
 pub fn find(kind: Kind, certificate: &[u8], simulated: &[Digest]) -> Option<Anchor> {
+    let roots = ROOTS.iter().filter(|(kinds, ..)| kinds.contains(&kind));
+    among(roots.map(|(_, name, pinned)| (*name, *pinned)), certificate, simulated)
+}
+
+/// The root of NVIDIA's reference manifests that `certificate` is, if it is one.
+pub fn find_reference(certificate: &[u8], simulated: &[Digest]) -> Option<Anchor> {
+    among(REFERENCE_ROOTS.iter().copied(), certificate, simulated)
+}
+
+fn among(
+    mut roots: impl Iterator<Item = (&'static str, &'static str)>,
+    certificate: &[u8],
+    simulated: &[Digest],
+) -> Option<Anchor> {
     let digest = Digest(Sha256::digest(certificate).into());
     if simulated.contains(&digest) {
         return Some(Anchor { name: "SIMULATED development root", simulated: true });
     }
     let text = digest.to_string();
-    ROOTS
-        .iter()
-        .find(|(kinds, _, pinned)| kinds.contains(&kind) && *pinned == text)
-        .map(|(_, name, _)| Anchor { name, simulated: false })
+    let (name, _) = roots.find(|(_, pinned)| *pinned == text)?;
+    Some(Anchor { name, simulated: false })
 }

@@ -148,9 +148,25 @@ pub enum Why {
     /// No reference manifest was given.
     #[error("no RIM was given")]
     NoRim,
-    /// Reference manifests were given, and are not followed here.
-    #[error("RIMs are not read here yet")]
-    RimNotRead,
+    /// Reference manifests were given, but not of all that runs.
+    #[error("no RIM of {component} {version} was given")]
+    NoRimOf {
+        /// Driver or firmware.
+        component: nvidia::Component,
+        /// Its version.
+        version: String,
+    },
+    /// A reference manifest asks for something else than measurements.
+    #[error(
+        "the measurements are as published, but a RIM also asks for something that is not read here: {got}"
+    )]
+    RimUnread {
+        /// What.
+        got: String,
+    },
+    /// The policy requires revocation to be known, and nothing is said of who signed the reference manifests.
+    #[error("the measurements are as published, but nobody says whether the RIMs' signers are revoked")]
+    NoRimRevocation,
     /// Nothing of the CPU's evidence was given.
     #[error("no nonce of the CPU's evidence was given")]
     NoPairing,
@@ -261,6 +277,8 @@ pub enum Reason {
     Nvidia(#[from] nvidia::ReportError),
     #[error("{0}")]
     Wrapper(#[from] nvidia::WrapperError),
+    #[error(transparent)]
+    Rim(#[from] nvidia::RimError),
     #[error("the certificate's firmware identity cannot be read")]
     Firmware,
     #[error("the device runs other firmware than its certificate names")]
@@ -335,6 +353,7 @@ impl Cause for Reason {
             Self::ChainDiffers => "chain-differs",
             Self::Nvidia(error) => error.code(),
             Self::Wrapper(error) => error.code(),
+            Self::Rim(error) => error.code(),
             Self::Firmware => "firmware-extension",
             Self::FirmwareId { .. } => "firmware-id",
             Self::Serials { .. } => "same-serial",
@@ -375,6 +394,13 @@ impl Cause for Reason {
             | Self::TlsKey { expected, got }
             | Self::Binding { expected, got, .. } => (Some(to_hex(expected)), Some(to_hex(got))),
             Self::SevSnp(fault) => fault.expected_and_got(),
+            Self::Rim(nvidia::RimError::Version { expected, got, .. }) => {
+                (Some(expected.clone()), Some(got.clone()))
+            }
+            Self::Rim(nvidia::RimError::Measurement { expected, got, .. }) => {
+                let expected: Vec<_> = expected.iter().map(|value| to_hex(value)).collect();
+                (Some(expected.join(" or ")), Some(to_hex(got)))
+            }
             Self::Device { reason, .. } => reason.expected_and_got(),
             Self::Rego(fault) => fault.expected_and_got(),
             Self::Wrapper(nvidia::WrapperError::Differs { expected, got, .. }) => {

@@ -214,10 +214,25 @@ impl<'a> Judgement<'a> {
     /// The name of the pinned root of this kind that the certificate is. A development root goes with the mark, and no other does.
     pub fn find_root(&mut self, certificate: &[u8]) -> Result<&'static str, Reason> {
         let found = anchors::find(self.kind, certificate, self.context.dangers.accept_simulated);
+        self.anchored(found, self.marked, certificate)
+    }
+
+    /// The same of a reference manifest, which has a mark of its own.
+    pub fn find_reference_root(&mut self, certificate: &[u8], marked: bool) -> Result<&'static str, Reason> {
+        let found = anchors::find_reference(certificate, self.context.dangers.accept_simulated);
+        self.anchored(found, marked, certificate)
+    }
+
+    fn anchored(
+        &mut self,
+        found: Option<anchors::Anchor>,
+        marked: bool,
+        certificate: &[u8],
+    ) -> Result<&'static str, Reason> {
         self.simulated |= found.is_some_and(|anchor| anchor.simulated);
         match found {
-            Some(anchor) if anchor.simulated && !self.marked => Err(Reason::Unmarked),
-            Some(anchor) if !anchor.simulated && self.marked => Err(Reason::Marked),
+            Some(anchor) if anchor.simulated && !marked => Err(Reason::Unmarked),
+            Some(anchor) if !anchor.simulated && marked => Err(Reason::Marked),
             Some(anchor) => Ok(anchor.name),
             None => {
                 let got = Digest::of(&[certificate]);
@@ -233,6 +248,16 @@ impl<'a> Judgement<'a> {
     /// Whether the row `id` is there.
     pub fn made(&self, id: CheckId) -> bool {
         self.checks.iter().any(|check| check.id == id)
+    }
+
+    /// The time it is judged at.
+    pub fn at(&self) -> u64 {
+        self.context.at
+    }
+
+    /// Whether the policy asks for `id`.
+    pub fn requires(&self, id: CheckId) -> bool {
+        self.common.require.contains(&id)
     }
 
     /// What is known of signatures under pinned roots; of others nothing is looked up and nothing kept.
@@ -287,6 +312,18 @@ impl<'a> Judgement<'a> {
             }
         }
         self.record(CheckId::Revocation, Ok::<_, Reason>(format!("none revoked, as of {}", when(oldest))));
+    }
+
+    /// §3.5, of a chain beside the evidence's own: as of when none of its certificates is revoked, where that is known of each.
+    pub fn unrevoked<'c>(&self, chain: &Chain<'c>, collateral: &'c [Vec<u8>]) -> Result<Option<u64>, Reason> {
+        let mut known = Revocations::parse(collateral)?;
+        let certificates = chain.certificates();
+        let mut oldest = Some(u64::MAX);
+        for (at, (certificate, issuer)) in certificates.iter().zip(certificates.iter().skip(1)).enumerate() {
+            let as_of = known.unrevoked(at, certificate, issuer, self.context.at)?;
+            oldest = oldest.zip(as_of).map(|(earlier, as_of)| earlier.min(as_of));
+        }
+        Ok(oldest)
     }
 
     /// §3.7: `debug` says how debug mode shows, if it does.

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use hallmark_attestation::measurement::SnpRegister;
 use hallmark_attestation::simulated::{DEFAULT_SEED, Flaw, Form, Provider, roots};
 use hallmark_attestation::{
-    CheckId, Context, Dangers, Evidence, Kind, Measurements, Memo, Policy, ProduceError, Producer as _,
-    Register, Report, Request, anchors, show,
+    CheckId, Context, Dangers, Evidence, Kind, Measurements, Memo, Outcome, Policy, ProduceError,
+    Producer as _, Register, Report, Request, anchors, show,
 };
 use hallmark_receipt::Digest;
 use hallmark_receipt::check::Cause as _;
@@ -294,6 +294,24 @@ fn nvidia(flaw: Flaw) -> Expected {
         Flaw::DuplicateField => (CheckId::Format, "report-opaque"),
         Flaw::FirmwareId => (CheckId::FirmwareId, "firmware-id"),
         Flaw::FirmwareExtension => (CheckId::FirmwareId, "firmware-extension"),
+        Flaw::RimRoot => (CheckId::Rim, "unknown-root"),
+        Flaw::RimMarkMissing => (CheckId::Rim, "unmarked"),
+        Flaw::RimExpired => (CheckId::Rim, "expired"),
+        Flaw::RimRevoked => (CheckId::Rim, "revoked"),
+        Flaw::RimSignature => (CheckId::Rim, "rim-signature"),
+        Flaw::RimDigest => (CheckId::Rim, "rim-digest"),
+        Flaw::RimAlgorithm | Flaw::RimTransform => (CheckId::Rim, "rim-algorithm"),
+        Flaw::RimReference => (CheckId::Rim, "rim-reference"),
+        Flaw::RimWrapped => (CheckId::Rim, "rim-form"),
+        Flaw::RimTwice => (CheckId::Rim, "rim-signatures"),
+        Flaw::RimComment | Flaw::RimTrailing => (CheckId::Rim, "rim-xml"),
+        Flaw::RimVersion => (CheckId::Rim, "rim-version"),
+        Flaw::RimResource => (CheckId::Rim, "rim-resource"),
+        Flaw::RimValue => (CheckId::Rim, "rim-measurement"),
+        Flaw::RimNoBlock => (CheckId::Rim, "rim-no-block"),
+        Flaw::RimDuplicate => (CheckId::Rim, "rim-duplicate"),
+        Flaw::RimCollision => (CheckId::Rim, "rim-collision"),
+        Flaw::RimEmpty => (CheckId::Rim, "rim-empty"),
         _ => (CheckId::Serials, "same-serial"),
     }
 }
@@ -324,6 +342,55 @@ fn each_flaw_is_refused_for_its_reason() {
         assert!(pairs.len() >= 30, "{form:?}: {}", pairs.len());
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What a device's evidence with reference manifests comes to under a policy that requires these rows; of its collateral, what `keep` says.
+fn with_manifests(require: &str, roots: &[Digest], keep: impl Fn(&[u8]) -> bool) -> Report {
+    let request = request(Form::Nvidia, false);
+    let provider = Provider::new(Form::Nvidia).with_reference_manifests();
+    let mut evidence = provider.produce(&request).unwrap();
+    evidence.collateral.retain(|file| keep(file));
+    let policy = Policy::parse(&format!("name = 'rim'\n[nvidia]\nrequire = [{require}]")).unwrap();
+    judge(Form::Nvidia, &evidence, &request, &policy, roots)
+}
+
+#[test]
+fn measurements_are_compared_with_reference_manifests() {
+    let roots = roots(DEFAULT_SEED).unwrap();
+    let is_about = |file: &[u8], version: &str| {
+        let text = String::from_utf8_lossy(file);
+        text.contains(&format!("colloquialVersion=\"{version}\""))
+    };
+    let is_manifest = |file: &[u8]| file.starts_with(b"<");
+    let why = |report: &Report| match &report.check(CheckId::Rim).unwrap().outcome {
+        Outcome::NotChecked(why) => why.to_string(),
+        outcome => panic!("{outcome:?}"),
+    };
+    let report = with_manifests("'rim', 'revocation'", &roots, |_| true);
+    assert!(report.is_accepted() && report.simulated, "{report:#?}");
+    let passed = format!("{:?}", report.check(CheckId::Rim).unwrap());
+    assert!(
+        passed.contains("33 measurements as published for driver 550.90 and VBIOS 96.00.74.00.11"),
+        "{passed}"
+    );
+    // Not all of them, or none: whoever requires the row does not accept.
+    for (missing, version) in [("driver 550.90", "550.90"), ("VBIOS 96.00.74.00.11", "96.00.74.00.11")] {
+        let report = with_manifests("'rim'", &roots, |file| !is_about(file, version));
+        assert_eq!(why(&report), format!("no RIM of {missing} was given"));
+        assert_eq!(report.exit_code(), 3);
+        assert!(with_manifests("", &roots, |file| !is_about(file, version)).is_accepted());
+    }
+    assert_eq!(why(&with_manifests("", &roots, |file| !is_manifest(file))), "no RIM was given");
+    // Nobody says whether their signers are revoked: it counts for who asks about revocation.
+    let device = Provider::new(Form::Nvidia).produce(&request(Form::Nvidia, false)).unwrap();
+    let known = |file: &[u8]| is_manifest(file) || device.collateral.iter().any(|known| known == file);
+    assert!(with_manifests("'rim'", &roots, known).is_accepted());
+    let report = with_manifests("'rim', 'revocation'", &roots, known);
+    assert_eq!(report.exit_code(), 3);
+    assert!(why(&report).contains("signers are revoked"));
+    // A root for devices is none for manifests.
+    let own = [Provider::new(Form::Nvidia).root().unwrap()];
+    assert_eq!(failed(&with_manifests("", &own, |_| true)), [(CheckId::Rim, "simulated-root")]);
 }
 
 #[test]

@@ -74,8 +74,8 @@ pub enum ContentError {
     /// The certificates of the signing key did not come along.
     #[error("the certificates of its signer did not come along")]
     NoIssuers,
-    /// Nothing reads such things yet.
-    #[error("reference manifests are not read yet")]
+    /// Such things are given by hand.
+    #[error("reference manifests are not kept in snapshots yet: give them beside one")]
     NotRead,
     /// It was made later.
     #[error("it holds from {} on", when(*issued))]

@@ -81,7 +81,7 @@ pub enum Need {
         /// The authority's certificate, DER.
         issuer: Vec<u8>,
     },
-    /// NVIDIA: a reference manifest. No verifier reads them yet, and nobody needs to fetch them.
+    /// NVIDIA: a reference manifest. They are given by hand; nobody fetches them yet.
     Rim(String),
 }
 

@@ -117,9 +117,8 @@ fn nvidia(input: &Input<'_>) -> Result<Vec<Need>, NeedError> {
         let pairs = chain.iter().zip(chain.iter().skip(1)).skip(nvidia::FIRST_REVOCABLE);
         needs.extend(pairs.map(|(certificate, issuer)| Need::Ocsp(CertificateId::of(certificate, issuer))));
         let report = DeviceReport::parse(&device.report).map_err(unreadable)?;
-        let name = chain.first().map(Certificate::subject_text).unwrap_or_default();
-        let chip = name.split(' ').next().unwrap_or_default();
-        needs.extend(report.opaque.manifests(chip).into_iter().filter(|id| is_plain(id)).map(Need::Rim));
+        let chip = chain.first().map(nvidia::chip).unwrap_or_default();
+        needs.extend(report.opaque.manifests(&chip).into_iter().filter(|id| is_plain(id)).map(Need::Rim));
     }
     Ok(needs)
 }

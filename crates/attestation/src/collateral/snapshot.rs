@@ -125,7 +125,7 @@ impl Snapshot {
             if is_better {
                 best = selection;
             }
-            // Nobody has reference manifests.
+            // No snapshot has reference manifests.
             if best.as_ref().is_ok_and(|best| best.missing.iter().all(|need| matches!(need, Need::Rim(_)))) {
                 break;
             }

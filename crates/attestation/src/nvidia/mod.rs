@@ -6,6 +6,7 @@
 mod claims;
 mod dice;
 mod opaque;
+mod rim;
 mod spdm;
 mod wrapper;
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 
 pub use dice::Firmware;
 pub use opaque::{MARK_FIELD, Opaque, OpaqueError};
+pub use rim::{Component, ReferenceManifest, RimError, XmlError};
 pub use spdm::{Block, Report as DeviceReport, ReportError};
 pub use wrapper::{Device, WrapperError, devices};
 
@@ -98,19 +100,19 @@ pub fn show(file: &[u8]) -> Result<Object, Reason> {
 /// What a device's report says, once it could be read: measurements, nonce.
 type Found = (Measurements, Vec<u8>);
 
-/// What authorities say of certificates, and whether reference manifests (XML) came with it.
+/// What authorities say of certificates, and reference manifests.
 struct Collateral {
     revocations: Vec<Vec<u8>>,
-    rim: bool,
+    manifests: Result<Vec<ReferenceManifest>, RimError>,
 }
 
 impl Collateral {
     fn read(input: &Input<'_>) -> Result<Self, WrapperError> {
         let items = encoding::items(input.collateral)?;
-        let count = items.len();
-        let is_xml = |item: &[u8]| item.trim_ascii_start().first() == Some(&b'<');
-        let revocations: Vec<_> = items.into_iter().filter(|item| !is_xml(item)).collect();
-        Ok(Self { rim: revocations.len() < count, revocations })
+        let (manifests, revocations): (Vec<_>, _) =
+            items.into_iter().partition(|item| ReferenceManifest::is_one(item));
+        let manifests = manifests.iter().map(|file| ReferenceManifest::parse(file)).collect();
+        Ok(Self { revocations, manifests })
     }
 }
 
@@ -132,6 +134,7 @@ fn judge(
     judgement.marked = report.opaque.is_marked();
     // 2. - 4. The certificates.
     let chain = chain(judgement, device);
+    let chip = chain.as_ref().map(|chain| chip(chain.leaf())).unwrap_or_default();
     format(judgement, device, &report, chain.as_ref());
     // 5. - 8. What stands on them.
     match chain.filter(|_| judgement.passed(CheckId::Chain)) {
@@ -159,7 +162,7 @@ fn judge(
     judgement.measurements(&measurements);
     judgement.claim(|| claims::of(&report));
     versions(judgement, &report, &context.policy.nvidia.own);
-    judgement.skip(CheckId::Rim, if collateral.rim { Why::RimNotRead } else { Why::NoRim });
+    rim::compare(judgement, &report, &chip, &collateral.manifests, &collateral.revocations);
     judgement.skip(CheckId::Log, Why::NoLog);
     // 12. - 15. For whom, and when.
     judgement.nonce(report.nonce);
@@ -168,6 +171,11 @@ fn judge(
     judgement.skip(CheckId::Binding, Why::BindsNonceOnly);
     judgement.age(None);
     Some((measurements, report.nonce.to_vec()))
+}
+
+/// The chip that a device's own certificate names: the first word of its subject.
+pub(crate) fn chip(leaf: &Certificate<'_>) -> String {
+    leaf.subject_text().split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// Step 1, its end: what the list says of the device is what the device signed.

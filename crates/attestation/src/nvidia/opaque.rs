@@ -63,6 +63,7 @@ pub const MARK_FIELD: u16 = 0x5349;
 
 const DRIVER_VERSION: usize = 3;
 const VBIOS_VERSION: usize = 6;
+const NVDEC0_STATUS: usize = 11;
 const CHIP_SKU: usize = 15;
 const PROJECT: usize = 17;
 const PROJECT_SKU: usize = 18;
@@ -80,7 +81,7 @@ const FIELDS: &[(usize, &str, Form)] = &[
     (8, "tamper_detection", Form::Bytes),
     (9, "smc", Form::Bytes),
     (10, "vpr", Form::Bytes),
-    (11, "nvdec0_status", Form::Bytes),
+    (NVDEC0_STATUS, "nvdec0_status", Form::Bytes),
     (12, "measurement_counts", Form::Counts),
     (13, "cpr_info", Form::Bytes),
     (14, "board_id", Form::Bytes),
@@ -162,6 +163,12 @@ impl<'a> Opaque<'a> {
             }
             other => text(other).map(|text| text.to_ascii_lowercase()),
         }
+    }
+
+    /// Whether the first decoder (NVDEC0) is off: then the measurement of its firmware says nothing.
+    pub fn is_decoder_off(&self) -> bool {
+        const DISABLED: &[u8] = &[0x55];
+        self.field(NVDEC0_STATUS) == Some(DISABLED)
     }
 
     /// The names under which NVIDIA's service has the reference manifests (RIM) of driver and firmware; `chip` is the first word of

@@ -7,7 +7,7 @@ use hallmark_receipt::wire::to_hex;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::report::{Dangers, Decision};
+use crate::report::Dangers;
 use crate::x509::write::{
     self, Entity, Span, authority_extensions, explicit, extension, item, leaf_extensions, octet_string, oid,
     sequence,
@@ -265,7 +265,9 @@ fn a_certificate_on_hold_is_revoked() {
         assert_eq!(found.is_accepted(), expected.is_none(), "{case}");
     }
     let found = judged_by(&policy, &report, &chain, &[b"<SoftwareIdentity/>"], |_| {});
-    assert_eq!(found.decision, Decision::Undecided(vec![CheckId::Revocation]));
+    // It is no word about revocation, nor a reference manifest.
+    assert_eq!(failed(&found), [(CheckId::Rim, "rim-form")]);
+    assert!(found.check(CheckId::Revocation).is_some_and(|check| !check.has_passed() && !check.has_failed()));
 }
 
 #[test]

@@ -272,11 +272,56 @@ flaws! {
     FirmwareExtension = "firmware-extension", NVIDIA;
     /// Leaf and issuer have the same serial number.
     SameSerial = "same-serial", NVIDIA;
+    /// The firmware's reference manifest ends in a root of another seed.
+    RimRoot = "rim-root", NVIDIA;
+    /// Nothing in the manifest says SIMULATED.
+    RimMarkMissing = "rim-mark-missing", NVIDIA;
+    /// The certificate of the manifest's signer expired a second before.
+    RimExpired = "rim-expired", NVIDIA;
+    /// The certificate of the manifest's signer is revoked.
+    RimRevoked = "rim-revoked", NVIDIA;
+    /// A bit of the manifest's signature is changed.
+    RimSignature = "rim-signature", NVIDIA;
+    /// The manifest was changed after it was signed.
+    RimDigest = "rim-digest", NVIDIA;
+    /// The manifest says that it is signed with RSA.
+    RimAlgorithm = "rim-algorithm", NVIDIA;
+    /// The manifest has another canonical form.
+    RimTransform = "rim-transform", NVIDIA;
+    /// The manifest's signature is about a part of it.
+    RimReference = "rim-reference", NVIDIA;
+    /// Another manifest stands around the signed one.
+    RimWrapped = "rim-wrapped", NVIDIA;
+    /// The manifest has two signatures.
+    RimTwice = "rim-twice", NVIDIA;
+    /// The manifest has a comment.
+    RimComment = "rim-comment", NVIDIA;
+    /// Bytes follow the manifest.
+    RimTrailing = "rim-trailing", NVIDIA;
+    /// The manifest is of another version than the device runs.
+    RimVersion = "rim-version", NVIDIA;
+    /// A measurement in the manifest is not in its form.
+    RimResource = "rim-resource", NVIDIA;
+    /// The manifest has another value for a measurement.
+    RimValue = "rim-value", NVIDIA;
+    /// The manifest has a reference for a measurement that the device does not report.
+    RimNoBlock = "rim-no-block", NVIDIA;
+    /// The manifest has two references for a measurement.
+    RimDuplicate = "rim-duplicate", NVIDIA;
+    /// Both manifests have a reference for a measurement.
+    RimCollision = "rim-collision", NVIDIA;
+    /// No measurement in the manifest is active.
+    RimEmpty = "rim-empty", NVIDIA;
     /// No evidence at all.
     Empty = "empty", ALL;
 }
 
 impl Flaw {
+    /// Whether it is one of a reference manifest.
+    pub(super) fn is_of_manifests(self) -> bool {
+        self.name().starts_with("rim-")
+    }
+
     /// The flaw of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|flaw| flaw.name() == name)

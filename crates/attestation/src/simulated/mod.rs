@@ -30,6 +30,7 @@ mod flaw;
 mod nitro;
 mod nvidia;
 mod pki;
+mod rim;
 mod snp;
 
 use hallmark_receipt::{Digest, domain};
@@ -142,6 +143,7 @@ pub struct Provider {
     measurements: Measurements,
     flaw: Option<Flaw>,
     distribution_points: bool,
+    reference_manifests: bool,
 }
 
 impl Provider {
@@ -153,6 +155,7 @@ impl Provider {
             measurements: Measurements::new(),
             flaw: None,
             distribution_points: false,
+            reference_manifests: false,
         }
     }
 
@@ -174,7 +177,14 @@ impl Provider {
         Self { distribution_points: true, ..self }
     }
 
-    /// With a flaw.
+    /// With NVIDIA's reference manifests of the device's driver and firmware among the collateral. They end in a root of their own
+    /// ([`roots`]).
+    #[must_use]
+    pub fn with_reference_manifests(self) -> Self {
+        Self { reference_manifests: true, ..self }
+    }
+
+    /// With a flaw. One of reference manifests brings them along.
     #[must_use]
     pub fn with_flaw(self, flaw: Flaw) -> Self {
         Self { flaw: Some(flaw), ..self }
@@ -187,7 +197,7 @@ impl Provider {
     }
 }
 
-/// The roots of every form, by their SHA-256.
+/// The roots of every form and of reference manifests, by their SHA-256.
 pub fn roots(seed: Seed) -> Result<Vec<Digest>, ProduceError> {
     let mut roots = Vec::new();
     for form in Form::ALL {
@@ -196,6 +206,7 @@ pub fn roots(seed: Seed) -> Result<Vec<Digest>, ProduceError> {
             roots.push(root);
         }
     }
+    roots.push(Digest::of(&[&pki::root(&seed, Curve::P384, &rim::root())?]));
     Ok(roots)
 }
 
@@ -222,6 +233,7 @@ impl Producer for Provider {
             measurements: &self.measurements,
             flaw: self.flaw,
             distribution_points: self.distribution_points,
+            reference_manifests: self.reference_manifests || self.flaw.is_some_and(Flaw::is_of_manifests),
             request,
         };
         let mut evidence = match self.form {
@@ -248,6 +260,7 @@ struct Draft<'a> {
     measurements: &'a Measurements,
     flaw: Option<Flaw>,
     distribution_points: bool,
+    reference_manifests: bool,
     request: &'a Request,
 }
 

@@ -1,7 +1,7 @@
 //! NVIDIA's reports: SPDM 1.1 `GET_MEASUREMENTS` and its answer, as Hopper GPUs sign them.
 
 use super::pki::{self, Curve, Hierarchy, Rung, flip_last};
-use super::{Draft, Flaw, MARK};
+use super::{Draft, Flaw, MARK, rim};
 use crate::measurement::Register;
 use crate::nvidia::MARK_FIELD;
 use crate::producer::{Evidence, ProduceError};
@@ -41,7 +41,10 @@ pub(super) fn produce(draft: &Draft<'_>) -> Result<Evidence, ProduceError> {
     if draft.has(Flaw::TooLong) {
         evidence.resize(257 << 10, 0);
     }
-    let (certificates, collateral) = (hierarchy.certificates(), hierarchy.answers(1));
+    let (certificates, mut collateral) = (hierarchy.certificates(), hierarchy.answers(1));
+    if draft.reference_manifests {
+        collateral.extend(rim::collateral(draft)?);
+    }
     Ok(Evidence { evidence, certificates, collateral, ..Evidence::default() })
 }
 

@@ -70,7 +70,7 @@ pub struct Collected {
     pub snapshot: Snapshot,
     /// Where each item comes from, in the order of needs.
     pub origins: Vec<(Need, Origin)>,
-    /// What is needed and was not asked for, because no verifier reads it yet: reference manifests.
+    /// What is needed and was not asked for, because nothing brings it yet: reference manifests.
     pub left_out: Vec<Need>,
     /// What could not be kept.
     pub unkept: Vec<CacheError>,

@@ -145,7 +145,7 @@ impl Sources {
                 .place(url)
                 .map(|url| (url, None, crl::MAX_CRL))
                 .map_err(|cause| (cause, url.clone())),
-            // No verifier reads reference manifests, and what may come is not known here.
+            // Nothing brings reference manifests yet, and what may come is not known here.
             _ => Err((FetchCause::Url, String::new())),
         }?;
         match web(&url) {

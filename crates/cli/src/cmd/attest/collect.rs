@@ -48,8 +48,9 @@ pub fn run(app: &App, args: &AttestCollect) -> Result<Exit> {
         },
         || {
             let items = collected.origins.iter().map(|(need, from)| format!("{need}: {}", origin(from)));
-            let left_out =
-                left_out(&collected).into_iter().map(|need| format!("{need}: no verifier reads it yet"));
+            let left_out = left_out(&collected)
+                .into_iter()
+                .map(|need| format!("{need}: not brought yet, give it as collateral"));
             items.chain(left_out).collect()
         },
     );
