@@ -38,7 +38,7 @@
 //!         parents: Vec::new(),
 //!         time: now,
 //!         price: None,
-//!         evidence: Wanted { signature: true, replay: Some(1) },
+//!         evidence: Wanted { signature: true, replay: Some(1), environment: None },
 //!         manifest: Some(manifest),
 //!         graph: None,
 //!         publications: Vec::new(),
