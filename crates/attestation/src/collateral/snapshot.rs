@@ -157,14 +157,17 @@ impl Snapshot {
 /// as it is: no verifier knows it.
 pub(crate) fn unfolded<R>(kind: Kind, input: &Input<'_>, judge: impl FnOnce(&Input<'_>) -> R) -> R {
     let begins = |item: &[u8]| item.starts_with(format!("{{\"format\":\"{FORMAT}\"").as_bytes());
-    let parse = |item: &&[u8]| if begins(item) { Snapshot::parse(item).ok() } else { None };
-    let snapshots: Vec<Snapshot> = input.collateral.iter().filter_map(parse).collect();
+    let (mut snapshots, mut collateral) = (Vec::new(), Vec::new());
+    for item in input.collateral {
+        match Some(*item).filter(|item| begins(item)).map(Snapshot::parse) {
+            Some(Ok(snapshot)) => snapshots.push(snapshot),
+            _ => collateral.push(*item),
+        }
+    }
     if snapshots.is_empty() {
         return judge(input);
     }
     let mut certificates = input.certificates.to_vec();
-    let mut collateral: Vec<&[u8]> =
-        input.collateral.iter().copied().filter(|item| parse(item).is_none()).collect();
     for snapshot in &snapshots {
         let selection = snapshot.for_evidence(kind, input).unwrap_or_default();
         certificates.extend(selection.certificates);
