@@ -1,0 +1,294 @@
+//! Maps: how one tensor's elements are those of another (`spec/proof.md` §2.2).
+//!
+//! A map says which elements `x` of a column an element `y` of the view is the sum of: a relation that is a product of
+//! relations over groups of axes, so that the weight of a claim, `K(x) = sum over linked y of eq(z, y)`, is a product too.
+//! Padding is never linked, except along identical axes.
+
+use std::ops::AddAssign;
+use std::sync::Arc;
+
+use super::{Shape, log2};
+use crate::field::{E, PrimeCharacteristicRing};
+use crate::mle;
+
+/// How the elements of one group of axes are linked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// One axis of the view is one axis of the column, padding included.
+    Identity,
+    /// Pairs (element of the view, element of the column), each an index into the padded axes of its group, row-major.
+    Pairs(Arc<[(u32, u32)]>),
+}
+
+/// A group of axes that are linked together, independently of the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Factor {
+    /// Axes of the view, ascending.
+    pub view: Vec<usize>,
+    /// Axes of the column, ascending.
+    pub column: Vec<usize>,
+    /// The links.
+    pub links: Links,
+}
+
+/// A linear map from a column to a view of it.
+///
+/// *Invariant*: every axis of the view and every axis of the column is in exactly one factor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// The view's shape.
+    pub view: Shape,
+    /// The column's shape.
+    pub column: Shape,
+    /// The groups of axes.
+    pub factors: Vec<Factor>,
+}
+
+impl Factor {
+    /// An axis that stays as it is.
+    pub fn identity(view: usize, column: usize) -> Self {
+        Self { view: vec![view], column: vec![column], links: Links::Identity }
+    }
+
+    /// Groups of axes with listed links.
+    pub fn pairs(view: Vec<usize>, column: Vec<usize>, pairs: impl IntoIterator<Item = (usize, usize)>) -> Self {
+        // Tensors are far below 2^32 elements: `MAX_LOG` of the lowering.
+        let pairs = pairs.into_iter().map(|(y, x)| (y as u32, x as u32)).collect();
+        Self { view, column, links: Links::Pairs(pairs) }
+    }
+}
+
+impl Map {
+    /// The weights of the column's elements in the view's value at `point`: `K(x)` for every `x` of the padded column.
+    pub fn weights(&self, point: &[E]) -> Vec<E> {
+        let tables: Vec<Vec<E>> = self.factors.iter().map(|factor| self.table(factor, point)).collect();
+        let strides = self.column.strides();
+        let mut order: Vec<usize> = (0..self.factors.len()).collect();
+        order.sort_by_key(|&i| self.factors[i].column.first().copied().unwrap_or(usize::MAX));
+        let sorted: Vec<usize> = order.iter().flat_map(|&i| self.factors[i].column.iter().copied()).collect();
+        if sorted.is_sorted() {
+            // Groups of neighbouring axes: the outer product, most significant first.
+            let mut out = vec![E::ONE];
+            for i in order {
+                let table = &tables[i];
+                out = if let [scale] = table[..] {
+                    out.into_iter().map(|x| x * scale).collect()
+                } else if out.len() == 1 {
+                    table.iter().map(|&y| out[0] * y).collect()
+                } else {
+                    out.iter().flat_map(|&x| table.iter().map(move |&y| x * y)).collect()
+                };
+            }
+            return out;
+        }
+        let logs: Vec<usize> = self.column.logs().collect();
+        (0..self.column.padded())
+            .map(|x| {
+                let one = |(factor, table): (&Factor, &Vec<E>)| table[pick(x, &factor.column, &strides, &logs)];
+                self.factors.iter().zip(&tables).map(one).fold(E::ONE, |product, w| product * w)
+            })
+            .collect()
+    }
+
+    /// The multilinear extension of the weights of `point` at `at`: what a verifier computes, in time linear in the links.
+    pub fn evaluate(&self, point: &[E], at: &[E]) -> E {
+        let mut product = E::ONE;
+        for factor in &self.factors {
+            let z = gather(point, &self.view, &factor.view);
+            let x = gather(at, &self.column, &factor.column);
+            product *= match &factor.links {
+                Links::Identity => mle::eq(&z, &x),
+                Links::Pairs(pairs) => {
+                    let (z, x) = (mle::eq_table(&z), mle::eq_table(&x));
+                    pairs.iter().map(|&(i, j)| z[i as usize] * x[j as usize]).sum()
+                }
+            };
+        }
+        product
+    }
+
+    /// The weights of one group's elements of the column.
+    fn table(&self, factor: &Factor, point: &[E]) -> Vec<E> {
+        let eq = mle::eq_table(&gather(point, &self.view, &factor.view));
+        let Links::Pairs(pairs) = &factor.links else { return eq };
+        let mut out = vec![E::ZERO; group(&self.column, &factor.column)];
+        for &(y, x) in pairs.iter() {
+            out[x as usize] += eq[y as usize];
+        }
+        out
+    }
+
+    /// Reads a padded column through the map.
+    pub fn apply<T: Copy + Default + AddAssign>(&self, column: &[T]) -> Vec<T> {
+        let mut out = vec![T::default(); self.view.padded()];
+        let (view, from) = (self.view.strides(), self.column.strides());
+        let offsets: Vec<Vec<(usize, usize)>> = self
+            .factors
+            .iter()
+            .map(|factor| {
+                let at = |y, x| (spread(y, &factor.view, &self.view, &view), spread(x, &factor.column, &self.column, &from));
+                match &factor.links {
+                    Links::Identity => {
+                        let size = factor.view.first().map_or(1, |&axis| 1 << log2(self.view.0[axis]));
+                        (0..size).map(|i| at(i, i)).collect()
+                    }
+                    Links::Pairs(pairs) => pairs.iter().map(|&(y, x)| at(y as usize, x as usize)).collect(),
+                }
+            })
+            .collect();
+        add(&offsets, (0, 0), column, &mut out);
+        out
+    }
+
+    /// The map that reads a view of `self` through `self`: `outer` maps `self.view` to its own view.
+    ///
+    /// Groups that share axes of the middle are joined, and their links composed.
+    pub fn then(&self, outer: &Self) -> Self {
+        let middle = self.view.0.len();
+        let mut group_of: Vec<usize> = (0..middle).collect();
+        let mut unite = |axes: &[usize]| {
+            for pair in axes.windows(2) {
+                let (a, b) = (group_of[pair[0]], group_of[pair[1]]);
+                for group in &mut group_of {
+                    if *group == b {
+                        *group = a;
+                    }
+                }
+            }
+        };
+        for axes in outer.factors.iter().map(|f| &f.column).chain(self.factors.iter().map(|f| &f.view)) {
+            unite(axes);
+        }
+        let mut factors = Vec::new();
+        // Groups without an axis of the middle stand alone.
+        let empty = |pairs: &Links| if let Links::Pairs(pairs) = pairs { Arc::clone(pairs) } else { [].into() };
+        for factor in outer.factors.iter().filter(|f| f.column.is_empty()) {
+            let pairs = empty(&factor.links);
+            factors.push(Factor { view: factor.view.clone(), column: Vec::new(), links: Links::Pairs(pairs) });
+        }
+        for factor in self.factors.iter().filter(|f| f.view.is_empty()) {
+            let pairs = empty(&factor.links);
+            factors.push(Factor { view: Vec::new(), column: factor.column.clone(), links: Links::Pairs(pairs) });
+        }
+        let mut names: Vec<usize> = group_of.clone();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let axes: Vec<usize> = (0..middle).filter(|&axis| group_of[axis] == name).collect();
+            let of = |list: &[usize]| list.first().is_some_and(|axis| axes.contains(axis));
+            let uppers: Vec<&Factor> = outer.factors.iter().filter(|f| of(&f.column)).collect();
+            let lowers: Vec<&Factor> = self.factors.iter().filter(|f| of(&f.view)).collect();
+            if let ([upper], [lower]) = (&uppers[..], &lowers[..])
+                && upper.links == Links::Identity
+                && lower.links == Links::Identity
+            {
+                factors.push(Factor::identity(upper.view[0], lower.column[0]));
+                continue;
+            }
+            let (view, upper) = joined(&uppers, &axes, outer, &self.view, false);
+            let (column, lower) = joined(&lowers, &axes, self, &self.view, true);
+            let mut by_middle = vec![Vec::new(); group(&self.view, &axes)];
+            for (x, m) in lower {
+                by_middle[m].push(x);
+            }
+            let pairs = upper.iter().flat_map(|&(y, m)| by_middle[m].iter().map(move |&x| (y, x)));
+            factors.push(Factor::pairs(view, column, pairs));
+        }
+        Self { view: outer.view.clone(), column: self.column.clone(), factors }
+    }
+
+    /// Whether every axis of the view has only linked elements outside its padding.
+    pub fn masks_padding(&self) -> bool {
+        self.factors.iter().all(|factor| matches!(factor.links, Links::Pairs(_)))
+    }
+
+    /// Links that are listed.
+    pub fn len(&self) -> usize {
+        let count = |factor: &Factor| if let Links::Pairs(pairs) = &factor.links { pairs.len() } else { 0 };
+        self.factors.iter().map(count).sum()
+    }
+}
+
+/// The far axes and the links (far element, element of the middle's `axes`) of several factors of one map, multiplied.
+/// `lower`: the middle is the factors' view; otherwise their column.
+fn joined(
+    factors: &[&Factor],
+    axes: &[usize],
+    map: &Map,
+    middle: &Shape,
+    lower: bool,
+) -> (Vec<usize>, Vec<(usize, usize)>) {
+    let far_shape = if lower { &map.column } else { &map.view };
+    let sides = |f: &Factor| if lower { (f.column.clone(), f.view.clone()) } else { (f.view.clone(), f.column.clone()) };
+    let mut far: Vec<usize> = factors.iter().flat_map(|f| sides(f).0).collect();
+    far.sort_unstable();
+    let mut links = vec![(0, 0)];
+    for factor in factors {
+        let (far_axes, middle_axes) = sides(factor);
+        let pairs: Vec<(usize, usize)> = match &factor.links {
+            Links::Identity => (0..group(far_shape, &far_axes)).map(|i| (i, i)).collect(),
+            Links::Pairs(pairs) if lower => pairs.iter().map(|&(y, x)| (x as usize, y as usize)).collect(),
+            Links::Pairs(pairs) => pairs.iter().map(|&(y, x)| (y as usize, x as usize)).collect(),
+        };
+        let place = |index, own: &[usize], all: &[usize], shape: &Shape| {
+            let sub = Shape(all.iter().map(|&axis| shape.0[axis]).collect());
+            let at: Vec<usize> =
+                own.iter().map(|axis| all.iter().position(|other| other == axis).unwrap_or(0)).collect();
+            spread(index, &at, &sub, &sub.strides())
+        };
+        let pairs: Vec<(usize, usize)> = pairs
+            .into_iter()
+            .map(|(f, m)| (place(f, &far_axes, &far, far_shape), place(m, &middle_axes, axes, middle)))
+            .collect();
+        links = links.iter().flat_map(|&(a, b)| pairs.iter().map(move |&(f, m)| (a + f, b + m))).collect();
+    }
+    (far, links)
+}
+
+fn add<T: Copy + AddAssign>(offsets: &[Vec<(usize, usize)>], (y, x): (usize, usize), column: &[T], out: &mut [T]) {
+    match offsets {
+        [] => out[y] += column[x],
+        [last] => {
+            for &(dy, dx) in last {
+                out[y + dy] += column[x + dx];
+            }
+        }
+        [first, rest @ ..] => {
+            for &(dy, dx) in first {
+                add(rest, (y + dy, x + dx), column, out);
+            }
+        }
+    }
+}
+
+/// Elements of a padded group of axes.
+fn group(shape: &Shape, axes: &[usize]) -> usize {
+    axes.iter().map(|&axis| 1 << log2(shape.0[axis])).product()
+}
+
+/// The coordinates of a point that belong to `axes`.
+fn gather(point: &[E], shape: &Shape, axes: &[usize]) -> Vec<E> {
+    let mut starts = Vec::with_capacity(shape.0.len());
+    let mut at = 0;
+    for log in shape.logs() {
+        starts.push(at..at + log);
+        at += log;
+    }
+    axes.iter().flat_map(|&axis| point[starts[axis].clone()].iter().copied()).collect()
+}
+
+/// The index into a group of axes that a padded flat index has.
+fn pick(flat: usize, axes: &[usize], strides: &[usize], logs: &[usize]) -> usize {
+    axes.iter().fold(0, |index, &axis| (index << logs[axis]) | (flat / strides[axis] & ((1 << logs[axis]) - 1)))
+}
+
+/// The padded flat index that an index into a group of axes stands for.
+fn spread(mut index: usize, axes: &[usize], shape: &Shape, strides: &[usize]) -> usize {
+    let mut flat = 0;
+    for &axis in axes.iter().rev() {
+        let log = log2(shape.0[axis]);
+        flat += (index & ((1 << log) - 1)) * strides[axis];
+        index >>= log;
+    }
+    flat
+}

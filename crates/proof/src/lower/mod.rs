@@ -1,0 +1,453 @@
+//! From a model's skeleton to its circuit (`spec/proof.md` §3).
+//!
+//! To add an operator, write its function in the file of its family and add one row to that file's `OPERATORS`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hallmark_model::graph::{Dim, Graph, Node, TypeInfo, ValueId};
+use hallmark_model::infer::{InferError, Known};
+use hallmark_model::ops::{Domain, OpError};
+use hallmark_receipt::{DType, Tensor};
+
+use crate::circuit::{
+    Circuit, Column, ColumnId, Constant, Contraction, Expr, Factor, Label, Lookup, Map, Shape, Source, Step,
+    Table, TableId, Term, View, Weight,
+};
+
+mod contract;
+mod linear;
+mod movement;
+mod pool;
+mod requantize;
+mod split;
+
+pub use split::{Class, Split};
+
+/// Bits of the largest padded column.
+pub const MAX_LOG: usize = 26;
+/// The most columns, tables, lookups and expressions of a circuit, each.
+pub const MAX_PARTS: usize = 1 << 14;
+
+/// An operator that can be proved.
+pub struct Operator {
+    /// Its domain.
+    pub domain: Domain,
+    /// Its name.
+    pub name: &'static str,
+    /// What it becomes.
+    pub lower: fn(&mut Builder<'_>, &Node) -> Result<(), LowerError>,
+}
+
+const FAMILIES: &[&[Operator]] =
+    &[contract::OPERATORS, linear::OPERATORS, movement::OPERATORS, pool::OPERATORS, requantize::OPERATORS];
+
+/// The row of a node's operator.
+fn operator(node: &Node) -> Option<&'static Operator> {
+    let is = |op: &&Operator| op.domain == node.op.domain && op.name == node.op.name;
+    FAMILIES.iter().copied().flatten().find(is)
+}
+
+/// Why a model has no circuit.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum LowerError {
+    #[error("node `{node}` ({op}) cannot be proved: {why}")]
+    Node { node: String, op: &'static str, why: Unproved },
+    #[error("no integer operator stands between the model's inputs and outputs: quantise the model first")]
+    NotQuantised,
+    #[error("input `{0}` has no fixed shape")]
+    OpenShape(String),
+    #[error("value `{0}` has a shape that only a run tells")]
+    UnknownShape(String),
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    #[error("a tensor of {got} padded elements is above 2^{MAX_LOG}")]
+    TooLarge { got: usize },
+    #[error("the circuit has more than {MAX_PARTS} columns, tables or lookups")]
+    TooMany,
+    #[error("a proof is of 1 to {limit} requests, got {got}")]
+    Requests { got: usize, limit: usize },
+}
+
+/// Why a node cannot be proved.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum Unproved {
+    #[error("the operator is not among those that can be")]
+    Operator,
+    #[error("it is computed in {}, and holds weights", .0.name())]
+    FloatWeights(DType),
+    #[error("it takes values back that left the integers before")]
+    Island,
+    #[error("{0}")]
+    Form(&'static str),
+    #[error(transparent)]
+    Op(#[from] OpError),
+}
+
+impl From<&'static str> for Unproved {
+    fn from(why: &'static str) -> Self {
+        Self::Form(why)
+    }
+}
+
+/// A constant operand.
+#[derive(Clone, Debug)]
+pub struct Fixed {
+    /// The value.
+    pub id: ValueId,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its elements, where the skeleton holds them.
+    pub tensor: Option<Arc<Tensor>>,
+}
+
+impl Fixed {
+    /// The only element, if there is one and the skeleton holds it.
+    pub fn scalar(&self) -> Option<i64> {
+        let tensor = self.tensor.as_ref().filter(|tensor| tensor.len() == 1)?;
+        hallmark_model::ops::index::integers(tensor)?.first().copied()
+    }
+}
+
+/// An operand of a node.
+#[derive(Clone, Debug)]
+pub enum Operand {
+    /// Depends on the request.
+    Wire(Expr),
+    /// Part of the model.
+    Fixed(Fixed),
+}
+
+/// A circuit in the making.
+pub struct Builder<'a> {
+    graph: &'a Graph,
+    known: &'a Known,
+    circuit: Circuit,
+    wires: BTreeMap<ValueId, Expr>,
+    constants: Vec<(Constant, Shape, ColumnId)>,
+}
+
+/// Lowers the integer core of `graph`, whose captures are its weights ([`hallmark_model::skeleton::Skeleton::graph`]), for
+/// `requests` requests with inputs of the types `inputs`.
+///
+/// # Errors
+/// See [`LowerError`]; nothing is computed before the whole graph was found to be provable.
+pub fn lower(split: &Split<'_>, requests: usize) -> Result<Circuit, LowerError> {
+    let limit = 1 << 12;
+    if requests == 0 || requests > limit {
+        return Err(LowerError::Requests { got: requests, limit });
+    }
+    let mut builder = Builder {
+        graph: split.graph,
+        known: &split.known,
+        circuit: Circuit {
+            requests,
+            columns: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            tables: Vec::new(),
+            lookups: Vec::new(),
+            zeros: Vec::new(),
+            steps: Vec::new(),
+        },
+        wires: BTreeMap::new(),
+        constants: Vec::new(),
+    };
+    for (index, &id) in split.inputs.iter().enumerate() {
+        let shape = builder.shape_of(id)?;
+        let column = builder.witness(&shape, true)?;
+        builder.circuit.inputs.push(column);
+        builder.circuit.steps.push(Step::Input { index, column });
+        builder.wires.insert(id, Expr::column(column, &shape));
+    }
+    for node in split.core() {
+        let fail = |why| LowerError::Node { node: node.name.clone(), op: node.op.name, why };
+        let row = operator(node).ok_or_else(|| fail(Unproved::Operator))?;
+        (row.lower)(&mut builder, node)?;
+    }
+    for &id in &split.outputs {
+        let expr = builder.wires.get(&id).cloned().ok_or(LowerError::NotQuantised)?;
+        let view = builder.column(expr)?;
+        builder.circuit.outputs.push(view);
+    }
+    builder.finish()
+}
+
+impl Builder<'_> {
+    /// The error of `node`.
+    pub fn fail(node: &Node, why: impl Into<Unproved>) -> LowerError {
+        LowerError::Node { node: node.name.clone(), op: node.op.name, why: why.into() }
+    }
+
+    fn finish(self) -> Result<Circuit, LowerError> {
+        let circuit = self.circuit;
+        let parts = [circuit.columns.len(), circuit.tables.len(), circuit.lookups.len(), circuit.zeros.len()];
+        if parts.iter().any(|&n| n > MAX_PARTS) {
+            return Err(LowerError::TooMany);
+        }
+        Ok(circuit)
+    }
+
+    /// What is known of a value of the graph.
+    pub fn info(&self, id: ValueId) -> TypeInfo {
+        self.known.types.get(id.0).cloned().unwrap_or_default()
+    }
+
+    /// The shape of a value of one request.
+    pub fn dims(&self, id: ValueId) -> Result<Vec<usize>, LowerError> {
+        let known = |dim: &Dim| if let Dim::Known(n) = dim { Some(*n) } else { None };
+        let dims = self.info(id).shape.and_then(|dims| dims.iter().map(known).collect::<Option<Vec<_>>>());
+        dims.filter(|dims| !dims.contains(&0))
+            .ok_or_else(|| LowerError::UnknownShape(self.graph.name(id).to_owned()))
+    }
+
+    /// The shape of a value of all requests.
+    pub fn shape_of(&self, id: ValueId) -> Result<Shape, LowerError> {
+        let mut dims = vec![self.circuit.requests];
+        dims.extend(self.dims(id)?);
+        Ok(Shape(dims))
+    }
+
+    /// The node's operand `index`.
+    pub fn operand(&self, node: &Node, index: usize) -> Result<Operand, LowerError> {
+        let missing = || Self::fail(node, OpError::MissingInput { index });
+        let id = node.inputs.get(index).copied().flatten().ok_or_else(missing)?;
+        if let Some(expr) = self.wires.get(&id) {
+            return Ok(Operand::Wire(expr.clone()));
+        }
+        let tensor = self.known.constants.get(id.0).cloned().flatten();
+        Ok(Operand::Fixed(Fixed { id, shape: self.dims(id)?, tensor }))
+    }
+
+    /// The operand `index`, which must depend on the request.
+    pub fn wire(&self, node: &Node, index: usize) -> Result<Expr, LowerError> {
+        match self.operand(node, index)? {
+            Operand::Wire(expr) => Ok(expr),
+            Operand::Fixed(_) => Err(Self::fail(node, "an operand that depends on the request is a constant")),
+        }
+    }
+
+    /// The operand `index`, which must be part of the model.
+    pub fn fixed(&self, node: &Node, index: usize) -> Result<Fixed, LowerError> {
+        match self.operand(node, index)? {
+            Operand::Fixed(fixed) => Ok(fixed),
+            Operand::Wire(_) => Err(Self::fail(node, "an operand that must be a constant depends on the request")),
+        }
+    }
+
+    /// The node's first output.
+    pub fn output(node: &Node) -> Result<ValueId, LowerError> {
+        node.outputs.first().copied().flatten().ok_or_else(|| Self::fail(node, "its first output is not named"))
+    }
+
+    /// Makes `expr` the node's first output.
+    pub fn set(&mut self, node: &Node, expr: Expr) -> Result<(), LowerError> {
+        self.wires.insert(Self::output(node)?, expr);
+        Ok(())
+    }
+
+    /// A new witness column. `clean`: whether its padding is zero in every accepted proof.
+    pub fn witness(&mut self, shape: &Shape, clean: bool) -> Result<ColumnId, LowerError> {
+        self.push(Column { shape: shape.clone(), source: Source::Witness, clean })
+    }
+
+    fn push(&mut self, column: Column) -> Result<ColumnId, LowerError> {
+        let got = column.shape.0.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis.checked_next_power_of_two()?));
+        if got.is_none_or(|got| got > 1 << MAX_LOG) {
+            return Err(LowerError::TooLarge { got: got.unwrap_or(usize::MAX) });
+        }
+        if self.circuit.columns.len() >= MAX_PARTS {
+            return Err(LowerError::TooMany);
+        }
+        self.circuit.columns.push(column);
+        Ok(ColumnId(self.circuit.columns.len() - 1))
+    }
+
+    /// The column of a product of weights; the same product is one column.
+    pub fn constant(&mut self, factors: Vec<Weight>, shape: Shape) -> Result<ColumnId, LowerError> {
+        let constant = Constant { factors };
+        let same = |(other, at, _): &&(Constant, Shape, ColumnId)| *other == constant && *at == shape;
+        if let Some((_, _, id)) = self.constants.iter().find(same) {
+            return Ok(*id);
+        }
+        let source = Source::Constant(constant.clone());
+        let id = self.push(Column { shape: shape.clone(), source, clean: true })?;
+        self.constants.push((constant, shape, id));
+        Ok(id)
+    }
+
+    /// The column of one weight as it lies, with axes of size 1 kept.
+    pub fn weight(&mut self, fixed: &Fixed) -> Result<ColumnId, LowerError> {
+        let strides = row_major(&fixed.shape);
+        self.constant(vec![Weight { value: fixed.id, strides }], Shape(fixed.shape.clone()))
+    }
+
+    /// The index of `table`; equal tables are one.
+    pub fn table(&mut self, table: Table) -> TableId {
+        if let Some(at) = self.circuit.tables.iter().position(|other| *other == table) {
+            return TableId(at);
+        }
+        self.circuit.tables.push(table);
+        TableId(self.circuit.tables.len() - 1)
+    }
+
+    /// Asks that `lookup` holds; its index.
+    pub fn look_up(&mut self, lookup: Lookup) -> usize {
+        self.circuit.lookups.push(lookup);
+        self.circuit.lookups.len() - 1
+    }
+
+    /// Fills a column.
+    pub fn step(&mut self, step: Step) {
+        self.circuit.steps.push(step);
+    }
+
+    /// The expression as one view, committed to as a column of its own if it is not one.
+    pub fn view(&mut self, expr: Expr) -> Result<View, LowerError> {
+        if let ([(1, Term::View(view))], 0) = (&expr.terms[..], expr.constant) {
+            return Ok(view.clone());
+        }
+        let clean = self.is_clean(&expr);
+        let column = self.witness(&expr.shape, clean)?;
+        let mut zero = Expr::column(column, &expr.shape);
+        zero.add(-1, expr.clone());
+        self.circuit.zeros.push(zero);
+        self.step(Step::Copy { expr, column });
+        Ok(View { column, map: None })
+    }
+
+    /// The expression as a column.
+    pub fn column(&mut self, expr: Expr) -> Result<ColumnId, LowerError> {
+        let shape = expr.shape.clone();
+        let view = self.view(expr)?;
+        if view.map.is_none() {
+            return Ok(view.column);
+        }
+        // A view through a map is not a column: give it a coefficient that `view` does not take for one.
+        let clean = self.is_clean_view(&view);
+        let column = self.witness(&shape, clean)?;
+        let expr = Expr::view(view, shape.clone());
+        let mut zero = Expr::column(column, &shape);
+        zero.add(-1, expr.clone());
+        self.circuit.zeros.push(zero);
+        self.step(Step::Copy { expr, column });
+        Ok(column)
+    }
+
+    /// The expression seen through `map`.
+    pub fn through(&mut self, expr: Expr, map: Map) -> Result<Expr, LowerError> {
+        let plain = expr.constant == 0 && expr.terms.iter().all(|(_, term)| matches!(term, Term::View(_)));
+        let expr = if plain {
+            expr
+        } else {
+            let shape = expr.shape.clone();
+            Expr::view(self.view(expr)?, shape)
+        };
+        let shape = map.view.clone();
+        let mut out = Expr { shape, terms: Vec::new(), constant: 0 };
+        for (coefficient, term) in expr.terms {
+            let Term::View(view) = term else { continue };
+            let map = match &view.map {
+                Some(inner) => inner.then(&map),
+                None => map.clone(),
+            };
+            out.terms.push((coefficient, Term::View(View { column: view.column, map: Some(Arc::new(map)) })));
+        }
+        Ok(out)
+    }
+
+    /// Whether a view's padding is zero whatever the prover does.
+    pub fn is_clean_view(&self, view: &View) -> bool {
+        self.circuit.column(view.column).clean || view.map.as_ref().is_some_and(|map| map.masks_padding())
+    }
+
+    /// Whether an expression's padding is zero whatever the prover does.
+    pub fn is_clean(&self, expr: &Expr) -> bool {
+        !expr.shape.has_padding()
+            || expr.constant == 0
+                && expr.terms.iter().all(|(_, term)| match term {
+                    Term::View(view) => self.is_clean_view(view),
+                    Term::Contraction(c) => self.is_clean_view(&c.left) && self.is_clean_view(&c.right),
+                })
+    }
+
+    /// A contraction of two views; a summed axis whose padding neither operand keeps at zero is masked.
+    pub fn contraction(
+        &mut self,
+        (left, left_labels): (View, Vec<Label>),
+        (right, right_labels): (View, Vec<Label>),
+        out: Vec<Label>,
+        sizes: Vec<usize>,
+    ) -> Contraction {
+        let mut contraction = Contraction { left, right, left_labels, right_labels, out, sizes };
+        let (_, summed) = contraction.bound();
+        let padded = summed.iter().any(|&label| !contraction.sizes[label].is_power_of_two());
+        if padded && !self.is_clean_view(&contraction.left) && !self.is_clean_view(&contraction.right) {
+            let dims = contraction.left_labels.iter().map(|&label| contraction.sizes[label]).collect();
+            contraction.left = mask(contraction.left, Shape(dims));
+        }
+        contraction
+    }
+}
+
+/// The view with its padding cut off.
+fn mask(view: View, shape: Shape) -> View {
+    let factors = shape.0.iter().enumerate().map(|(axis, &n)| Factor::pairs(vec![axis], vec![axis], (0..n).map(|i| (i, i))));
+    let map = Map { view: shape.clone(), column: shape.clone(), factors: factors.collect() };
+    let map = match &view.map {
+        Some(inner) => inner.then(&map),
+        None => map,
+    };
+    View { column: view.column, map: Some(Arc::new(map)) }
+}
+
+/// Row-major strides of a tensor as it lies in the model.
+pub fn row_major(shape: &[usize]) -> Vec<usize> {
+    let mut stride = 1;
+    let mut out = vec![0; shape.len()];
+    for (slot, &n) in out.iter_mut().zip(shape).rev() {
+        *slot = stride;
+        stride *= n;
+    }
+    out
+}
+
+/// The map that broadcasts a tensor of shape `from` to `to` by numpy's rule. `requests`: whether `from` begins with the axis of
+/// requests, as `to` does.
+pub fn broadcast(from: &[usize], to: &Shape, requests: bool) -> Option<Map> {
+    let offset = to.0.len().checked_sub(from.len())?;
+    let axis_of = |axis: usize| match axis {
+        0 if requests => Some(0),
+        _ => (axis.checked_sub(offset)).filter(|&at| !requests || at > 0),
+    };
+    let mut factors = Vec::new();
+    let mut used = vec![false; from.len()];
+    for (axis, &n) in to.0.iter().enumerate() {
+        factors.push(match axis_of(axis) {
+            None => Factor::pairs(vec![axis], vec![], (0..n).map(|i| (i, 0))),
+            Some(at) => {
+                *used.get_mut(at)? = true;
+                match from[at] {
+                    1 => Factor::pairs(vec![axis], vec![at], (0..n).map(|i| (i, 0))),
+                    m if m == n => Factor::identity(axis, at),
+                    _ => return None,
+                }
+            }
+        });
+    }
+    used.iter().all(|used| *used).then(|| Map { view: to.clone(), column: Shape(from.to_vec()), factors })
+}
+
+/// The index into the padded tensor of the element that lies at `index` of the tensor as it is.
+pub fn spread_index(mut index: usize, shape: &Shape) -> usize {
+    let mut flat = 0;
+    for (&n, stride) in shape.0.iter().zip(shape.strides()).rev() {
+        flat += index % n * stride;
+        index /= n;
+    }
+    flat
+}

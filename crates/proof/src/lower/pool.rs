@@ -1,0 +1,103 @@
+//! Maxima (`spec/proof.md` §3.5): tournaments of `max(a, b) = b + relu(a - b)`, each step a lookup, so that a maximum is at least
+//! every input and attained by construction.
+
+use hallmark_model::graph::Node;
+use hallmark_model::ops::Domain;
+use hallmark_model::ops::window::Geometry;
+use hallmark_receipt::DType;
+
+use super::{Builder, Expr, Factor, LowerError, Map, Operator, Shape, Table, requantize::apply};
+
+/// The family's table.
+pub const OPERATORS: &[Operator] = &[
+    Operator { domain: Domain::Onnx, name: "MaxPool", lower: max_pool },
+    Operator { domain: Domain::Onnx, name: "GlobalMaxPool", lower: global_max_pool },
+];
+
+/// `max(a, b)` of values of at most 8 bits.
+pub fn max(builder: &mut Builder<'_>, a: Expr, b: Expr) -> Result<Expr, LowerError> {
+    let mut difference = a;
+    difference.add(-1, b.clone());
+    apply(builder, difference, Table::clamp(8, 0, 255), Some(b))
+}
+
+fn narrow(builder: &Builder<'_>, node: &Node) -> Result<(), LowerError> {
+    let dtype = node.inputs.first().copied().flatten().and_then(|id| builder.info(id).dtype);
+    match dtype {
+        Some(DType::I8 | DType::U8) => Ok(()),
+        _ => Err(Builder::fail(node, "a maximum is proved of int8 or uint8")),
+    }
+}
+
+fn max_pool(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
+    narrow(builder, node)?;
+    if node.outputs.iter().skip(1).any(Option::is_some) {
+        return Err(Builder::fail(node, "the indices of maxima are not proved"));
+    }
+    let x = builder.wire(node, 0)?;
+    let spatial = x.shape.0.get(3..).unwrap_or(&[]).to_vec();
+    let place = Geometry::with_kernel_shape(&node.attrs, spatial.len()).and_then(|g| g.place(&spatial));
+    let window = place.map_err(|why| Builder::fail(node, why))?;
+    let mut view = x.shape.0[..3].to_vec();
+    view.extend(window.output());
+    // For each kernel position the input under it; a position in the padding reads one that is inside, which changes no maximum.
+    let kernels: Vec<usize> = window.axes.iter().map(|axis| axis.kernel).collect();
+    let count: usize = kernels.iter().product();
+    let mut best: Option<Expr> = None;
+    for index in 0..count {
+        let mut factors: Vec<Factor> = (0..3).map(|axis| Factor::identity(axis, axis)).collect();
+        let mut rest = index;
+        let mut position = vec![0; kernels.len()];
+        for (slot, &n) in position.iter_mut().zip(&kernels).rev() {
+            *slot = rest % n;
+            rest /= n;
+        }
+        for (at, (axis, &k)) in window.axes.iter().zip(&position).enumerate() {
+            let mut links = Vec::with_capacity(axis.output);
+            for o in 0..axis.output {
+                let inside = axis.inside(o);
+                let first = inside.clone().next().ok_or_else(|| Builder::fail(node, "a window lies in the padding"))?;
+                let k = if inside.contains(&k) { k } else { first };
+                links.push((o, axis.position(o, k).unwrap_or(0)));
+            }
+            factors.push(Factor::pairs(vec![3 + at], vec![3 + at], links));
+        }
+        let map = Map { view: Shape(view.clone()), column: x.shape.clone(), factors };
+        let part = builder.through(x.clone(), map)?;
+        best = Some(match best {
+            None => part,
+            Some(best) => max(builder, best, part)?,
+        });
+    }
+    let best = best.ok_or_else(|| Builder::fail(node, "a window without elements"))?;
+    builder.set(node, best)
+}
+
+fn global_max_pool(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
+    narrow(builder, node)?;
+    let mut x = builder.wire(node, 0)?;
+    for axis in 3..x.shape.0.len() {
+        x = max_axis(builder, x, axis)?;
+    }
+    builder.set(node, x)
+}
+
+/// The maximum along one axis, kept with size 1: halves against halves.
+pub fn max_axis(builder: &mut Builder<'_>, mut x: Expr, axis: usize) -> Result<Expr, LowerError> {
+    while x.shape.0[axis] > 1 {
+        let n = x.shape.0[axis];
+        let half = n.div_ceil(2);
+        let mut view = x.shape.0.clone();
+        view[axis] = half;
+        // The second half begins at the end, so that of an odd number the middle one meets itself.
+        let [low, high] = [0, n - half].map(|start| {
+            let identity = |other| Factor::identity(other, other);
+            let mut factors: Vec<Factor> = (0..view.len()).filter(|other| *other != axis).map(identity).collect();
+            factors.push(Factor::pairs(vec![axis], vec![axis], (0..half).map(|i| (i, start + i))));
+            Map { view: Shape(view.clone()), column: x.shape.clone(), factors }
+        });
+        let (low, high) = (builder.through(x.clone(), low)?, builder.through(x.clone(), high)?);
+        x = max(builder, low, high)?;
+    }
+    Ok(x)
+}

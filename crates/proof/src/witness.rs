@@ -1,0 +1,315 @@
+//! The witness: every column's integers for given requests (`spec/proof.md` §4). Computed from the circuit alone, so that it is a
+//! second implementation of the quantised graph, which tests compare with the executors bit for bit.
+
+use hallmark_model::graph::Graph;
+use hallmark_model::ops::index::integers;
+use hallmark_receipt::Tensor;
+
+use crate::circuit::{Circuit, Column, ColumnId, Contraction, Expr, Label, Source, Step, Term, View, log2};
+use crate::field::CHARACTERISTIC;
+
+/// Why there is no witness.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum WitnessError {
+    #[error("a weight is missing, or has another shape or type than the skeleton says")]
+    Weight,
+    #[error("a weight times its multipliers is {0}, beyond half of the field")]
+    Constant(i64),
+    #[error("input {0} of the integer core has another shape or type than the circuit")]
+    Input(usize),
+    #[error("an intermediate value of {0} is outside the bounds that the model promises")]
+    Bound(i64),
+}
+
+/// The greatest integer that the field tells from a negative one.
+pub const HALF: i64 = (CHARACTERISTIC / 2) as i64;
+
+/// The integers of every column of the model's commitment, by column; others are empty.
+///
+/// # Errors
+/// Weights that are not the skeleton's, or products beyond the field.
+pub fn constants(circuit: &Circuit, graph: &Graph) -> Result<Vec<Vec<i32>>, WitnessError> {
+    circuit.columns.iter().map(|column| constant(column, graph)).collect()
+}
+
+fn constant(column: &Column, graph: &Graph) -> Result<Vec<i32>, WitnessError> {
+    let Source::Constant(constant) = &column.source else { return Ok(Vec::new()) };
+    let shape = &column.shape;
+    let mut products = vec![1_i64; shape.0.iter().product()];
+    for factor in &constant.factors {
+        let tensor = graph.constants.get(&factor.value).ok_or(WitnessError::Weight)?;
+        let values = integers(tensor).ok_or(WitnessError::Weight)?;
+        let axes: Vec<(usize, usize)> = shape.0.iter().copied().zip(factor.strides.iter().copied()).collect();
+        let last: usize = axes.iter().map(|(n, stride)| (n - 1) * stride).sum();
+        if last >= values.len() {
+            return Err(WitnessError::Weight);
+        }
+        for (product, value) in products.iter_mut().zip(gather(&values, &axes)) {
+            *product = product.checked_mul(value).filter(|v| v.abs() <= HALF).ok_or(WitnessError::Constant(i64::MAX))?;
+        }
+    }
+    Ok(pad(&products, &shape.0, &shape.strides(), shape.padded()))
+}
+
+/// A tensor in its padded place.
+pub fn pad(values: &[i64], dims: &[usize], strides: &[usize], padded: usize) -> Vec<i32> {
+    let mut out = vec![0; padded];
+    let axes: Vec<(usize, usize)> = dims.iter().copied().zip(strides.iter().copied()).collect();
+    let mut next = 0;
+    walk(&axes, 0, &mut |start, count, stride| {
+        for i in 0..count {
+            // Values are below 2^31: constants are checked, activations are of at most 32 bits.
+            out[start + i * stride] = values[next] as i32;
+            next += 1;
+        }
+    });
+    out
+}
+
+/// Visits a strided space row by row: start, count and stride of the innermost axis.
+fn walk(axes: &[(usize, usize)], start: usize, visit: &mut impl FnMut(usize, usize, usize)) {
+    match axes {
+        [] => visit(start, 1, 0),
+        [(count, stride)] => visit(start, *count, *stride),
+        [(count, stride), rest @ ..] => {
+            for i in 0..*count {
+                walk(rest, start + i * stride, visit);
+            }
+        }
+    }
+}
+
+/// Elements in the order of `axes` (count, stride), outermost first.
+pub fn gather<T: Copy>(data: &[T], axes: &[(usize, usize)]) -> Vec<T> {
+    let mut out = Vec::with_capacity(axes.iter().map(|(count, _)| count).product());
+    walk(axes, 0, &mut |start, count, stride| {
+        if stride == 1 {
+            out.extend_from_slice(&data[start..start + count]);
+        } else {
+            out.extend((0..count).map(|i| data[start + i * stride]));
+        }
+    });
+    out
+}
+
+/// Columns and what their lookups read.
+#[derive(Debug)]
+pub struct Witness {
+    /// The padded integers of each column.
+    pub columns: Vec<Vec<i32>>,
+    /// For each lookup the rows of its table that it reads.
+    pub rows: Vec<Vec<u32>>,
+    /// For each table how often each row is read.
+    pub multiplicities: Vec<Vec<u32>>,
+}
+
+impl Witness {
+    /// Computes the witness for `requests`, each the tensors of the core's inputs.
+    ///
+    /// # Errors
+    /// Inputs that do not fit, or a model whose values leave its promised bounds.
+    pub fn new(circuit: &Circuit, constants: &[Vec<i32>], requests: &[Vec<Tensor>]) -> Result<Self, WitnessError> {
+        let mut witness = Self {
+            columns: constants.to_vec(),
+            rows: vec![Vec::new(); circuit.lookups.len()],
+            multiplicities: circuit.tables.iter().map(|table| vec![0; table.rows()]).collect(),
+        };
+        for step in &circuit.steps {
+            witness.step(circuit, step, requests)?;
+        }
+        for (lookup, rows) in circuit.lookups.iter().zip(&mut witness.rows) {
+            let table = &circuit.tables[lookup.table.0];
+            if rows.is_empty() {
+                // Limbs: the input is a column, and its rows are its values.
+                let values = evaluate(circuit, &witness.columns, &lookup.input);
+                *rows = values.iter().map(|&v| row(table, v)).collect::<Result<_, _>>()?;
+            }
+            let counts = &mut witness.multiplicities[lookup.table.0];
+            for &row in rows.iter() {
+                counts[row as usize] += 1;
+            }
+        }
+        Ok(witness)
+    }
+
+    fn step(&mut self, circuit: &Circuit, step: &Step, requests: &[Vec<Tensor>]) -> Result<(), WitnessError> {
+        match step {
+            Step::Input { index, column } => {
+                let shape = &circuit.column(*column).shape;
+                let each = shape.padded() >> log2(shape.0[0]);
+                let mut out = vec![0; shape.padded()];
+                for (at, request) in requests.iter().enumerate().take(shape.0[0]) {
+                    let tensor = request.get(*index).filter(|tensor| tensor.shape() == &shape.0[1..]);
+                    let tensor = tensor.ok_or(WitnessError::Input(*index))?;
+                    let row = row_of(tensor, &shape.0[1..]).ok_or(WitnessError::Input(*index))?;
+                    out[at * each..(at + 1) * each].copy_from_slice(&row);
+                }
+                if requests.len() != shape.0[0] {
+                    return Err(WitnessError::Input(*index));
+                }
+                self.columns[column.0] = out;
+            }
+            Step::Copy { expr, column } => {
+                let values = evaluate(circuit, &self.columns, expr);
+                self.columns[column.0] = values.into_iter().map(narrow).collect::<Result<_, _>>()?;
+            }
+            Step::Divide { expr, shift, limbs, table, column, lookup } => {
+                let values = evaluate(circuit, &self.columns, expr);
+                let mut at = 0;
+                for (limb, bits) in limbs {
+                    let mask = (1 << bits) - 1;
+                    self.columns[limb.0] = values.iter().map(|v| (v >> at & mask) as i32).collect();
+                    at += bits;
+                }
+                self.read(circuit, *lookup, table.0, *column, values.iter().map(|v| v >> shift), None)?;
+            }
+            Step::Apply { expr, table, offset, column, lookup } => {
+                let values = evaluate(circuit, &self.columns, expr);
+                let offset = offset.as_ref().map(|offset| evaluate(circuit, &self.columns, offset));
+                self.read(circuit, *lookup, table.0, *column, values.into_iter(), offset)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what a table gives for `inputs`, plus `offset`.
+    fn read(
+        &mut self,
+        circuit: &Circuit,
+        lookup: usize,
+        table: usize,
+        column: ColumnId,
+        inputs: impl Iterator<Item = i64>,
+        offset: Option<Vec<i64>>,
+    ) -> Result<(), WitnessError> {
+        let table = &circuit.tables[table];
+        let mut rows = Vec::with_capacity(circuit.column(column).shape.padded());
+        let mut out = Vec::with_capacity(rows.capacity());
+        for (at, input) in inputs.enumerate() {
+            rows.push(row(table, input)?);
+            let value = table.output(input).ok_or(WitnessError::Bound(input))?;
+            out.push(narrow(value + offset.as_ref().map_or(0, |offset| offset[at]))?);
+        }
+        self.rows[lookup] = rows;
+        self.columns[column.0] = out;
+        Ok(())
+    }
+}
+
+fn row(table: &crate::circuit::Table, input: i64) -> Result<u32, WitnessError> {
+    table.row(input).map(|row| row as u32).ok_or(WitnessError::Bound(input))
+}
+
+fn narrow(value: i64) -> Result<i32, WitnessError> {
+    i32::try_from(value).ok().filter(|_| value.abs() <= HALF).ok_or(WitnessError::Bound(value))
+}
+
+/// One request's tensor as a row of a column: padded integers.
+pub fn row_of(tensor: &Tensor, dims: &[usize]) -> Option<Vec<i32>> {
+    let shape = crate::circuit::Shape(dims.to_vec());
+    if tensor.shape() != dims {
+        return None;
+    }
+    let values = integers(tensor)?;
+    values.iter().all(|v| v.abs() <= HALF).then(|| pad(&values, dims, &shape.strides(), shape.padded()))
+}
+
+/// The padded values of an expression.
+pub fn evaluate(circuit: &Circuit, columns: &[Vec<i32>], expr: &Expr) -> Vec<i64> {
+    let mut out = vec![expr.constant; expr.shape.padded()];
+    for (coefficient, term) in &expr.terms {
+        let mut add = |values: &[i32]| {
+            for (out, &v) in out.iter_mut().zip(values) {
+                *out += coefficient * i64::from(v);
+            }
+        };
+        match term {
+            Term::View(View { column, map: None }) => add(&columns[column.0]),
+            Term::View(view) => add(&seen(columns, view)),
+            Term::Contraction(contraction) => add(&contract(circuit, columns, contraction)),
+        }
+    }
+    out
+}
+
+fn seen(columns: &[Vec<i32>], view: &View) -> Vec<i32> {
+    let column = &columns[view.column.0];
+    view.map.as_ref().map_or_else(|| column.clone(), |map| map.apply(column))
+}
+
+/// The roles that a contraction's labels play: in both operands and the result, in both and summed, left alone, right alone.
+pub struct Roles {
+    /// Paired.
+    pub paired: Vec<Label>,
+    /// Summed.
+    pub summed: Vec<Label>,
+    /// Of the left operand alone.
+    pub left: Vec<Label>,
+    /// Of the right operand alone.
+    pub right: Vec<Label>,
+}
+
+impl Roles {
+    /// Of `contraction`.
+    pub fn of(contraction: &Contraction) -> Self {
+        let (paired, summed) = contraction.bound();
+        let only = |own: &[Label], other: &[Label]| own.iter().copied().filter(|l| !other.contains(l)).collect();
+        let (l, r) = (&contraction.left_labels, &contraction.right_labels);
+        Self { paired, summed, left: only(l, r), right: only(r, l) }
+    }
+}
+
+/// Axes (padded count, stride) of an operand in the order of `labels`; a summed label has its real size where `real`.
+pub fn axes(c: &Contraction, own: &[Label], labels: &[Label], real: bool) -> Vec<(usize, usize)> {
+    let mut strides = vec![0; own.len()];
+    let mut stride = 1;
+    for (slot, &label) in strides.iter_mut().zip(own).rev() {
+        *slot = stride;
+        stride <<= log2(c.sizes[label]);
+    }
+    let one = |&label: &Label| {
+        let at = own.iter().position(|other| *other == label)?;
+        let count = if real { c.sizes[label] } else { 1 << log2(c.sizes[label]) };
+        Some((count, strides[at]))
+    };
+    labels.iter().filter_map(one).collect()
+}
+
+/// The padded integers of a contraction. Sums wrap at 32 bits, which the model's bounds exclude.
+fn contract(_circuit: &Circuit, columns: &[Vec<i32>], c: &Contraction) -> Vec<i32> {
+    let roles = Roles::of(c);
+    let order = |own: &[Label], alone: &[Label], data: &[i32]| {
+        let mut all = axes(c, own, &roles.paired, false);
+        all.extend(axes(c, own, alone, false));
+        // Padding of a summed axis is zero on one side at least.
+        all.extend(axes(c, own, &roles.summed, true));
+        gather(data, &all)
+    };
+    let left = order(&c.left_labels, &roles.left, &seen(columns, &c.left));
+    let right = order(&c.right_labels, &roles.right, &seen(columns, &c.right));
+    let size = |labels: &[Label]| 1_usize << c.log(labels);
+    let inner: usize = roles.summed.iter().map(|&label| c.sizes[label]).product();
+    let (pairs, rows, cols) = (size(&roles.paired), size(&roles.left), size(&roles.right));
+    let mut out = Vec::with_capacity(pairs * rows * cols);
+    for pair in 0..pairs {
+        let right = &right[pair * cols * inner..(pair + 1) * cols * inner];
+        for row in 0..rows {
+            let left = &left[(pair * rows + row) * inner..][..inner];
+            if left.iter().all(|v| *v == 0) {
+                out.resize(out.len() + cols, 0);
+            } else {
+                out.extend(right.chunks_exact(inner).map(|right| dot(left, right)));
+            }
+        }
+    }
+    // From (paired, left, right) to the result's own order.
+    let from: Vec<Label> = [&roles.paired[..], &roles.left, &roles.right].concat();
+    let own: Vec<Label> = from.into_iter().filter(|label| c.out.contains(label)).collect();
+    gather(&out, &axes(c, &own, &c.out, false))
+}
+
+fn dot(a: &[i32], b: &[i32]) -> i32 {
+    a.iter().zip(b).fold(0_i32, |sum, (&a, &b)| sum.wrapping_add(a.wrapping_mul(b)))
+}
