@@ -304,7 +304,7 @@ fn page(counts: &BTreeMap<String, Count>, total: &Count) -> String {
         total.passed + total.failed + total.unsupported
     );
     let mut left: Vec<&String> = counts.keys().collect();
-    for (domain, title) in [(Domain::Onnx, "ai.onnx"), (Domain::OnnxMl, "ai.onnx.ml")] {
+    for (domain, title) in Domain::ALL.into_iter().zip(["ai.onnx", "ai.onnx.ml", "ai.hallmark"]) {
         text += &format!(
             "## {title}\n\n| operator | versions | passed | failed | unsupported |\n|---|---|---|---|---|\n"
         );

@@ -88,7 +88,7 @@ pub(super) fn lower(
         .iter()
         .map(|value| Ok((value.name.clone(), types::output(value, limits)?)))
         .collect::<Result<_, ImportError>>()?;
-    let known: BTreeMap<_, _> = [Domain::Onnx, Domain::OnnxMl]
+    let known: BTreeMap<_, _> = Domain::ALL
         .into_iter()
         .filter_map(|domain| Some((domain, u32::try_from(*opsets.get(domain_name(domain))?).ok()?)))
         .collect();
@@ -111,6 +111,7 @@ fn domain_name(domain: Domain) -> &'static str {
     match domain {
         Domain::Onnx => "",
         Domain::OnnxMl => "ai.onnx.ml",
+        Domain::Hallmark => "ai.hallmark",
     }
 }
 
@@ -123,6 +124,7 @@ fn standard_domain(domain: &str) -> Option<Domain> {
     match domain {
         "" => Some(Domain::Onnx),
         "ai.onnx.ml" => Some(Domain::OnnxMl),
+        "ai.hallmark" => Some(Domain::Hallmark),
         _ => None,
     }
 }

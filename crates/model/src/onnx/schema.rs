@@ -1,5 +1,5 @@
 //! Every version of every operator that ONNX defines: what the importer checks a node against, whether or not this crate
-//! implements it. Written by `scripts/onnx-schema.py`.
+//! implements it. Written by `scripts/onnx-schema.py`; the operators of `ai.hallmark` stand in a file of their own.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -13,6 +13,7 @@ pub const fn newest(domain: Domain) -> u32 {
     match domain {
         Domain::Onnx => 28,
         Domain::OnnxMl => 5,
+        Domain::Hallmark => 1,
     }
 }
 
@@ -60,11 +61,17 @@ pub struct Formal {
     pub heterogeneous: bool,
 }
 
+/// ONNX's own operators, then those of `quantised.md` §2, a line each.
+fn lines() -> impl Iterator<Item = &'static str> {
+    let files = [include_str!("schema.txt"), include_str!("schema-hallmark.txt")];
+    files.into_iter().flat_map(str::lines).filter(|line| !line.starts_with('#'))
+}
+
 type Table = HashMap<Domain, HashMap<&'static str, Vec<Schema>>>;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut table = Table::new();
-    for line in include_str!("schema.txt").lines().filter(|line| !line.starts_with('#')) {
+    for line in lines() {
         if let Some(((domain, name), schema)) = parse(line) {
             table.entry(domain).or_default().entry(name).or_default().push(schema);
         }
@@ -87,6 +94,7 @@ fn parse(line: &'static str) -> Option<((Domain, &'static str), Schema)> {
     let domain = match fields.next()? {
         "ai.onnx" => Domain::Onnx,
         "ai.onnx.ml" => Domain::OnnxMl,
+        "ai.hallmark" => Domain::Hallmark,
         _ => return None,
     };
     let name = fields.next()?;
@@ -148,9 +156,9 @@ mod tests {
 
     #[test]
     fn every_line_parses_and_the_newest_versions_are_those_of_the_table() {
-        let lines = include_str!("schema.txt").lines().filter(|line| !line.starts_with('#')).count();
+        let lines = lines().count();
         assert_eq!(TABLE.values().flat_map(HashMap::values).map(Vec::len).sum::<usize>(), lines);
-        for domain in [Domain::Onnx, Domain::OnnxMl] {
+        for domain in Domain::ALL {
             let found = TABLE[&domain].values().flatten();
             assert_eq!(found.map(|schema| schema.since).max(), Some(newest(domain)));
         }

@@ -30,6 +30,7 @@ pub mod movement;
 pub mod norm;
 pub mod pad;
 pub mod pool;
+pub mod quantised;
 pub mod quantize;
 pub mod recurrent;
 pub mod reduce;
@@ -50,6 +51,13 @@ pub enum Domain {
     Onnx,
     /// Classical machine learning, `ai.onnx.ml`.
     OnnxMl,
+    /// This project's own integer operators, `ai.hallmark` (`quantised.md` §2).
+    Hallmark,
+}
+
+impl Domain {
+    /// Every domain.
+    pub const ALL: [Self; 3] = [Self::Onnx, Self::OnnxMl, Self::Hallmark];
 }
 
 /// An operator.
@@ -103,6 +111,7 @@ pub const FAMILIES: &[&[OpDef]] = &[
     ml::tree_ops::OPS,
     norm::OPS,
     pool::OPS,
+    quantised::OPS,
 ];
 
 /// The operator `name` of `domain`.

@@ -14,7 +14,17 @@ pub fn eval(
     attrs: &[(&str, Attr)],
     inputs: &[Option<&Tensor>],
 ) -> Result<Vec<Tensor>, OpError> {
-    let op = find(Domain::Onnx, name).expect("the operator has a row");
+    eval_in(Domain::Onnx, name, version, attrs, inputs)
+}
+
+fn eval_in(
+    domain: Domain,
+    name: &str,
+    version: u32,
+    attrs: &[(&str, Attr)],
+    inputs: &[Option<&Tensor>],
+) -> Result<Vec<Tensor>, OpError> {
+    let op = find(domain, name).expect("the operator has a row");
     let version = *op.versions.iter().rfind(|&&v| v <= version).expect("a version that old");
     for (name, _) in attrs {
         assert!(op.attrs.contains(name), "{name} is not listed");
@@ -35,4 +45,15 @@ pub fn eval(
 pub fn one(name: &str, attrs: &[(&str, Attr)], inputs: &[&Tensor]) -> Tensor {
     let inputs: Vec<Option<&Tensor>> = inputs.iter().copied().map(Some).collect();
     eval(name, u32::MAX, attrs, &inputs).expect("the operator runs").swap_remove(0)
+}
+
+/// [`eval`] in the domain `ai.hallmark`.
+pub fn hallmark(name: &str, attrs: &[(&str, Attr)], inputs: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
+    let inputs: Vec<Option<&Tensor>> = inputs.iter().copied().map(Some).collect();
+    eval_in(Domain::Hallmark, name, 1, attrs, &inputs)
+}
+
+/// [`hallmark`] of an operator that runs.
+pub fn hallmark_one(name: &str, attrs: &[(&str, Attr)], inputs: &[&Tensor]) -> Tensor {
+    hallmark(name, attrs, inputs).expect("the operator runs").swap_remove(0)
 }

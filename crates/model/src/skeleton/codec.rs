@@ -263,6 +263,7 @@ impl Writer {
         self.0.push(match node.domain {
             Domain::Onnx => 0,
             Domain::OnnxMl => 1,
+            Domain::Hallmark => 2,
         });
         self.bytes(node.op.as_bytes());
         self.number(node.version.into());
@@ -494,6 +495,7 @@ impl<'a> Reader<'a> {
         let domain = match self.byte("a domain")? {
             0 => Domain::Onnx,
             1 => Domain::OnnxMl,
+            2 => Domain::Hallmark,
             _ => return Err(SkeletonError::Value { what: "a domain", offset }),
         };
         let op = self.text("an operator")?;
