@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hallmark_receipt::{DType, Digest, Tensor, domain};
 
-use crate::graph::{Attr, Dim, Graph, Node, ValueId};
+use crate::graph::{Attr, Attrs, Dim, Graph, Node, TypeInfo, Value, ValueId};
 use crate::ops::Domain;
 use crate::weights::Layout;
 
@@ -285,4 +285,73 @@ pub(crate) fn layouts(graph: &Graph) -> BTreeMap<ValueId, Layout> {
 
 fn read_layout(node: &Node, index: usize, shape: &[usize], int: &dyn Fn(&str) -> i64) -> Layout {
     Layout::of(node.op.domain, node.op.name, index, shape, int)
+}
+
+impl Skeleton {
+    /// The graph that this is the skeleton of, as far as it can be told without the weights: those are its captures, in the
+    /// order of their values, with their types. Whoever gives them as further inputs can run it; whoever has not can still
+    /// infer types and read its structure.
+    ///
+    /// # Errors
+    /// An operator that this build does not have, or a subgraph: skeletons of models with control flow have no such graph.
+    pub fn graph(&self) -> Result<Graph, SkeletonError> {
+        let body = &self.body;
+        let mut graph = Graph { outputs: body.outputs.clone(), ..Graph::default() };
+        let mut values: BTreeMap<ValueId, Value> = BTreeMap::new();
+        for (index, input) in self.inputs.iter().enumerate() {
+            let axis = |(at, axis): (usize, &Axis)| match axis {
+                Axis::Fixed(n) => Dim::Known(*n),
+                Axis::Shared(number) => Dim::Symbol(format!("axis {number}")),
+                Axis::Open => Dim::Symbol(format!("input {index} axis {at}")),
+            };
+            let shape = input.shape.as_ref().map(|axes| axes.iter().enumerate().map(axis).collect());
+            let info = TypeInfo { dtype: Some(input.dtype), shape };
+            values.insert(ValueId(index), Value { name: input.name.clone(), info });
+            graph.inputs.push(ValueId(index));
+        }
+        for (id, constant) in &body.constants {
+            let value = match constant {
+                Constant::Inline(tensor) => {
+                    graph.constants.insert(*id, Arc::clone(tensor));
+                    Value { name: String::new(), info: crate::infer::type_of(tensor) }
+                }
+                Constant::Weight(weight) => {
+                    graph.captures.push(*id);
+                    let shape = weight.shape.iter().copied().map(Dim::Known).collect();
+                    let info = TypeInfo { dtype: Some(weight.dtype), shape: Some(shape) };
+                    Value { name: String::new(), info }
+                }
+            };
+            values.insert(*id, value);
+        }
+        for (index, node) in body.nodes.iter().enumerate() {
+            let op = crate::ops::find(node.domain, &node.op).ok_or(SkeletonError::NotCanonical)?;
+            let mut attrs = BTreeMap::new();
+            for (name, attr) in &node.attrs {
+                let SkeletonAttr::Plain(attr) = attr else { return Err(SkeletonError::NotCanonical) };
+                attrs.insert(name.clone(), attr.clone());
+            }
+            graph.nodes.push(Node {
+                name: format!("{} {index}", node.op),
+                op,
+                version: node.version,
+                attrs: Attrs(attrs),
+                inputs: node.inputs.clone(),
+                declared_inputs: node.declared_inputs,
+                outputs: node.outputs.clone(),
+            });
+            for id in node.outputs.iter().flatten() {
+                values.entry(*id).or_default();
+            }
+        }
+        for (id, output) in body.outputs.iter().zip(&self.outputs) {
+            values.entry(*id).or_default().name.clone_from(&output.name);
+            if let Some(keys) = &output.keys {
+                graph.output_keys.insert(*id, Arc::clone(keys));
+            }
+        }
+        let count = values.last_key_value().map_or(0, |(id, _)| id.0 + 1);
+        graph.values = (0..count).map(|id| values.remove(&ValueId(id)).unwrap_or_default()).collect();
+        Ok(graph)
+    }
 }

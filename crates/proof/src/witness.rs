@@ -6,7 +6,7 @@ use hallmark_model::ops::index::integers;
 use hallmark_receipt::Tensor;
 
 use crate::circuit::{Circuit, Column, ColumnId, Contraction, Expr, Label, Source, Step, Term, View, log2};
-use crate::field::CHARACTERISTIC;
+use crate::witness_row::{HALF, pad, padded, walk};
 
 /// Why there is no witness.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,9 +22,6 @@ pub enum WitnessError {
     #[error("an intermediate value of {0} is outside the bounds that the model promises")]
     Bound(i64),
 }
-
-/// The greatest integer that the field tells from a negative one.
-pub const HALF: i64 = (CHARACTERISTIC / 2) as i64;
 
 /// The integers of every column of the model's commitment, by column; others are empty.
 ///
@@ -50,35 +47,7 @@ fn constant(column: &Column, graph: &Graph) -> Result<Vec<i32>, WitnessError> {
             *product = product.checked_mul(value).filter(|v| v.abs() <= HALF).ok_or(WitnessError::Constant(i64::MAX))?;
         }
     }
-    Ok(pad(&products, &shape.0, &shape.strides(), shape.padded()))
-}
-
-/// A tensor in its padded place.
-pub fn pad(values: &[i64], dims: &[usize], strides: &[usize], padded: usize) -> Vec<i32> {
-    let mut out = vec![0; padded];
-    let axes: Vec<(usize, usize)> = dims.iter().copied().zip(strides.iter().copied()).collect();
-    let mut next = 0;
-    walk(&axes, 0, &mut |start, count, stride| {
-        for i in 0..count {
-            // Values are below 2^31: constants are checked, activations are of at most 32 bits.
-            out[start + i * stride] = values[next] as i32;
-            next += 1;
-        }
-    });
-    out
-}
-
-/// Visits a strided space row by row: start, count and stride of the innermost axis.
-fn walk(axes: &[(usize, usize)], start: usize, visit: &mut impl FnMut(usize, usize, usize)) {
-    match axes {
-        [] => visit(start, 1, 0),
-        [(count, stride)] => visit(start, *count, *stride),
-        [(count, stride), rest @ ..] => {
-            for i in 0..*count {
-                walk(rest, start + i * stride, visit);
-            }
-        }
-    }
+    Ok(pad(&products, shape))
 }
 
 /// Elements in the order of `axes` (count, stride), outermost first.
@@ -143,7 +112,7 @@ impl Witness {
                 for (at, request) in requests.iter().enumerate().take(shape.0[0]) {
                     let tensor = request.get(*index).filter(|tensor| tensor.shape() == &shape.0[1..]);
                     let tensor = tensor.ok_or(WitnessError::Input(*index))?;
-                    let row = row_of(tensor, &shape.0[1..]).ok_or(WitnessError::Input(*index))?;
+                    let row = padded(tensor).ok_or(WitnessError::Input(*index))?;
                     out[at * each..(at + 1) * each].copy_from_slice(&row);
                 }
                 if requests.len() != shape.0[0] {
@@ -204,16 +173,6 @@ fn row(table: &crate::circuit::Table, input: i64) -> Result<u32, WitnessError> {
 
 fn narrow(value: i64) -> Result<i32, WitnessError> {
     i32::try_from(value).ok().filter(|_| value.abs() <= HALF).ok_or(WitnessError::Bound(value))
-}
-
-/// One request's tensor as a row of a column: padded integers.
-pub fn row_of(tensor: &Tensor, dims: &[usize]) -> Option<Vec<i32>> {
-    let shape = crate::circuit::Shape(dims.to_vec());
-    if tensor.shape() != dims {
-        return None;
-    }
-    let values = integers(tensor)?;
-    values.iter().all(|v| v.abs() <= HALF).then(|| pad(&values, dims, &shape.strides(), shape.padded()))
 }
 
 /// The padded values of an expression.

@@ -26,7 +26,7 @@ pub fn log2(n: usize) -> usize {
 
 impl Shape {
     /// Bits of each axis.
-    pub fn logs(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+    pub fn logs(&self) -> impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + '_ {
         self.0.iter().map(|&n| log2(n))
     }
 
@@ -273,5 +273,31 @@ impl Circuit {
     /// The column `id`.
     pub fn column(&self, id: ColumnId) -> &Column {
         &self.columns[id.0]
+    }
+
+    /// What a transcript absorbs of a circuit: everything that depends on the requests' number and shapes, each with its length. Operators
+    /// and parameters are in the digest of the graph.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut number = |n: usize| out.extend((n as u64).to_le_bytes());
+        number(self.requests);
+        number(self.columns.len());
+        for column in &self.columns {
+            number(usize::from(matches!(column.source, Source::Constant(_))));
+            number(column.shape.0.len());
+            column.shape.0.iter().for_each(|&n| number(n));
+        }
+        for list in [&self.inputs, &self.outputs] {
+            number(list.len());
+            list.iter().for_each(|id| number(id.0));
+        }
+        number(self.tables.len());
+        for table in &self.tables {
+            number(table.log);
+            number(table.start as usize);
+        }
+        number(self.lookups.len());
+        number(self.zeros.len());
+        out
     }
 }

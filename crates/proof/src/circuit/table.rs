@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::log2;
-use crate::field::{E, F, from_i64};
+use crate::field::{E, F, PrimeCharacteristicRing, from_i64};
 
 /// The second column of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -199,9 +199,8 @@ impl Builder<'_> {
 
     /// The shape of a value of one request.
     pub fn dims(&self, id: ValueId) -> Result<Vec<usize>, LowerError> {
-        let known = |dim: &Dim| if let Dim::Known(n) = dim { Some(*n) } else { None };
-        let dims = self.info(id).shape.and_then(|dims| dims.iter().map(known).collect::<Option<Vec<_>>>());
-        dims.filter(|dims| !dims.contains(&0))
+        known_dims(&self.info(id))
+            .filter(|dims| !dims.contains(&0))
             .ok_or_else(|| LowerError::UnknownShape(self.graph.name(id).to_owned()))
     }
 
@@ -450,4 +449,10 @@ pub fn spread_index(mut index: usize, shape: &Shape) -> usize {
         index /= n;
     }
     flat
+}
+
+/// The sizes, where all are known.
+pub fn known_dims(info: &TypeInfo) -> Option<Vec<usize>> {
+    let known = |dim: &Dim| if let Dim::Known(n) = dim { Some(*n) } else { None };
+    info.shape.as_ref()?.iter().map(known).collect()
 }

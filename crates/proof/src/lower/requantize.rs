@@ -2,6 +2,7 @@
 
 use hallmark_model::graph::Node;
 use hallmark_model::ops::Domain;
+use hallmark_model::ops::quantised::Requantize;
 use hallmark_model::ops::index::integers;
 use hallmark_receipt::DType;
 
@@ -26,22 +27,15 @@ pub fn limbs(bits: usize, log: usize) -> Vec<usize> {
     (0..count).map(|i| bits / count + usize::from(i < bits % count)).collect()
 }
 
-fn attribute(node: &Node, name: &'static str, range: std::ops::RangeInclusive<i64>) -> Result<i64, LowerError> {
-    let value = node.attrs.opt_int(name).filter(|value| range.contains(value));
-    value.ok_or_else(|| Builder::fail(node, "an attribute is missing or out of range"))
-}
-
 fn requantize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let x = builder.wire(node, 0)?;
     let mut by = builder.fixed(node, 1)?;
-    let shift = attribute(node, "shift", 1..=30)? as usize;
-    let bits = attribute(node, "bits", 1..=24)? as usize;
-    let (low, high) = (attribute(node, "low", -32_768..=0)?, attribute(node, "high", 0..=65_535)?);
+    let form = Requantize::of(&node.attrs).map_err(|why| Builder::fail(node, why))?;
+    let (shift, bits) = (form.shift as usize, form.bits as usize);
     // The multiplier runs along one axis: give it the axes that broadcasting aligns.
     if by.shape.len() == 1 && by.shape != [1] {
         let rank = x.shape.0.len() - 1;
-        let axis = node.attrs.int("axis", 1);
-        let axis = if axis < 0 { axis + rank as i64 } else { axis };
+        let axis = if form.axis < 0 { form.axis + rank as i64 } else { form.axis };
         let axis = usize::try_from(axis).ok().filter(|a| *a < rank);
         let axis = axis.ok_or_else(|| Builder::fail(node, "`axis` is out of range"))?;
         let mut shape = vec![1; rank - axis];
@@ -53,7 +47,7 @@ fn requantize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> 
     }
     let mut scaled = linear::scale(builder, node, x, &by)?;
     scaled.constant += 1 << (shift - 1);
-    let out = divide(builder, scaled, shift, Table::clamp(bits, low, high))?;
+    let out = divide(builder, scaled, shift, Table::clamp(bits, form.low.into(), form.high.into()))?;
     builder.set(node, out)
 }
 

@@ -41,7 +41,7 @@ impl Statement {
     /// The transcript that the statement, the circuit's shape and the security setting begin.
     fn begin(&self, circuit: &Circuit, setting: &str) -> Transcript {
         let mut t = Transcript::new(VERSION);
-        t.absorb_bytes("model", self.model.as_bytes());
+        t.absorb_bytes("model", &self.model.0);
         t.absorb_bytes("graph", self.graph.as_bytes());
         t.absorb_bytes("setting", setting.as_bytes());
         t.absorb_bytes("circuit", &circuit.encode());
@@ -116,7 +116,7 @@ impl Proof {
     /// The bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.raw(self.witness.as_bytes());
+        w.raw(&self.witness.0);
         for row in &self.rows {
             w.extensions(row);
         }
@@ -136,7 +136,7 @@ impl Proof {
     /// Reads what the plan implies, and nothing else.
     fn decode(bytes: &[u8], plan: &Plan<'_>) -> Result<Self, CodecError> {
         let mut r = Reader::new(bytes);
-        let witness = Root::from(r.array::<32>()?);
+        let witness = Root(r.array::<32>()?);
         let interface = plan.circuit.inputs.len() + plan.circuit.outputs.len();
         let rows = (0..interface).map(|_| r.extensions(plan.circuit.requests)).collect::<Result<_, _>>()?;
         let fractions = GkrProof::read(&mut r, &plan.logs)?;

@@ -118,8 +118,8 @@ pub fn prove_witness<P: Pcs>(
     }
     let committed = circuit.part(false).map(|id| columns[id.0].clone()).chain(multiplicities.iter().cloned());
     let (root, data) = pcs.commit(committed.collect())?;
-    let mut t = statement.begin(circuit, &pcs.setting());
-    t.absorb_bytes("witness", root.as_bytes());
+    let mut t = statement.begin(circuit, pcs.setting());
+    t.absorb_bytes("witness", &root.0);
     let mut ledger = Ledger::default();
 
     let row_point = t.draw_point(plan.row_log());

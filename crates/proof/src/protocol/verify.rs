@@ -56,8 +56,8 @@ pub fn verify<P: Pcs>(
     }
     let plan = Plan::new(circuit);
     let proof = Proof::decode(proof, &plan)?;
-    let mut t = statement.begin(circuit, &pcs.setting());
-    t.absorb_bytes("witness", proof.witness.as_bytes());
+    let mut t = statement.begin(circuit, pcs.setting());
+    t.absorb_bytes("witness", &proof.witness.0);
     let mut ledger = Ledger::default();
 
     // 1. Rows: each request's inputs and outputs at one point, tied to the columns at a second one.
