@@ -45,6 +45,8 @@ registry! {
     WEIGHT = "hallmark.weight.v1";
     /// The root over a model's weights.
     WEIGHTS = "hallmark.weights.v1";
+    /// The root over committed columns of field elements that are sent whole.
+    COLUMNS = "hallmark.columns.v1";
     /// The bytes that draw one token of an answer.
     SAMPLING = "hallmark.sampling.v1";
     /// The key that such draws come from.

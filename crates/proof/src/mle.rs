@@ -1,0 +1,95 @@
+//! Multilinear extensions over the boolean cube (`proof.md` §A).
+//!
+//! A table of 2^n values stands for the polynomial in n variables that takes them on the cube, **big-endian**: the first
+//! coordinate of a point belongs to the most significant bit of the index, so a row-major tensor's first axis comes first.
+
+use p3_multilinear_util::point::Point;
+use p3_multilinear_util::poly::{Poly, PolyView};
+
+use crate::field::{E, F, PrimeCharacteristicRing};
+
+/// `eq(point, x)` for every x of the cube: 2^n weights whose sum is 1.
+pub fn eq_table(point: &[E]) -> Vec<E> {
+    Poly::new_from_point(point, E::ONE).into_evals()
+}
+
+/// `eq(a, b)`: 1 where two corners are the same and 0 where they differ, extended to points of equal length.
+pub fn eq(a: &[E], b: &[E]) -> E {
+    debug_assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| E::ONE - *a - *b + (*a * *b).double()).product()
+}
+
+/// The value at `point` of a table over the base field; the table has `2^point.len()` values.
+///
+/// # Panics
+/// If the lengths disagree: a caller's mistake, never a matter of outside data.
+pub fn evaluate_base(table: &[F], point: &[E]) -> E {
+    assert_eq!(table.len(), 1 << point.len(), "a table of 2^n values and a point of n coordinates");
+    PolyView::new(table).eval_base(&Point::new(point.to_vec()))
+}
+
+/// The value at `point` of a table over the extension; the table has `2^point.len()` values.
+///
+/// # Panics
+/// If the lengths disagree: a caller's mistake, never a matter of outside data.
+pub fn evaluate(table: &[E], point: &[E]) -> E {
+    assert_eq!(table.len(), 1 << point.len(), "a table of 2^n values and a point of n coordinates");
+    PolyView::new(table).eval_ext::<F>(&Point::new(point.to_vec()))
+}
+
+/// Fixes the most significant variable at `r`: half the table is left.
+pub fn fold<T: PrimeCharacteristicRing + Copy, R: Copy>(table: &mut Vec<T>, r: R)
+where
+    T: core::ops::Mul<R, Output = T>,
+{
+    let half = table.len() / 2;
+    let (low, high) = table.split_at_mut(half);
+    for (low, high) in low.iter_mut().zip(high) {
+        *low += (*high - *low) * r;
+    }
+    table.truncate(half);
+}
+
+/// The extension table of a base table with its most significant variable fixed at `r`.
+pub fn fold_base(table: &[F], r: E) -> Vec<E> {
+    let (low, high) = table.split_at(table.len() / 2);
+    low.iter().zip(high).map(|(low, high)| r * (*high - *low) + *low).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn element() -> impl Strategy<Value = E> {
+        use crate::field::BasedVectorSpace;
+        any::<[u32; 5]>().prop_map(|limbs| E::from_basis_coefficients_fn(|i| F::from_u32(limbs[i])))
+    }
+
+    proptest! {
+        #[test]
+        fn evaluation_is_the_sum_over_the_cube(
+            n in 0..9usize,
+            values in prop::collection::vec(any::<u32>(), 512),
+            point in prop::collection::vec(element(), 9),
+        ) {
+            let table: Vec<F> = values[..1 << n].iter().map(|value| F::from_u32(*value)).collect();
+            let lifted: Vec<E> = table.iter().map(|value| E::from(*value)).collect();
+            let point = &point[..n];
+            let corner = |index: usize| -> Vec<E> { (0..n).map(|i| E::from_bool(index >> (n - 1 - i) & 1 == 1)).collect() };
+            let sum: E = lifted.iter().enumerate().map(|(index, value)| eq(point, &corner(index)) * *value).sum();
+            prop_assert_eq!(evaluate_base(&table, point), sum);
+            prop_assert_eq!(evaluate(&lifted, point), sum);
+            let weights = eq_table(point);
+            prop_assert_eq!(weights.iter().zip(&table).map(|(w, t)| *w * *t).sum::<E>(), sum);
+            let mut folded = lifted.clone();
+            for (i, r) in point.iter().enumerate() {
+                if i == 0 {
+                    prop_assert_eq!(&fold_base(&table, *r), &{ let mut t = lifted.clone(); fold(&mut t, *r); t });
+                }
+                fold(&mut folded, *r);
+            }
+            prop_assert_eq!(folded, vec![sum]);
+        }
+    }
+}
