@@ -7,14 +7,23 @@
 //!
 //! A proof made here is *verifiable*; it hides nothing about its witness.
 
+pub mod circuit;
 pub mod codec;
 pub mod field;
 pub mod lookup;
+pub mod lower;
 pub mod mle;
 #[cfg(feature = "prove")]
 mod packed;
 pub mod pcs;
+pub mod program;
+pub mod protocol;
 pub mod sumcheck;
 #[cfg(all(test, feature = "prove"))]
 mod testing;
+#[cfg(all(test, feature = "prove"))]
+mod tests;
 pub mod transcript;
+#[cfg(feature = "prove")]
+pub mod witness;
+mod witness_row;

@@ -37,6 +37,12 @@ pub fn evaluate(table: &[E], point: &[E]) -> E {
     PolyView::new(table).eval_ext::<F>(&Point::new(point.to_vec()))
 }
 
+/// Each row of `weights.len()` values, weighted and added up.
+pub fn dot_rows(rows: &[F], weights: &[E]) -> Vec<E> {
+    let row = |row: &[F]| row.iter().zip(weights).map(|(value, weight)| *weight * *value).sum();
+    rows.chunks_exact(weights.len()).map(row).collect()
+}
+
 /// Fixes the most significant variable at `r`: half the table is left.
 pub fn fold<T: PrimeCharacteristicRing + Copy, R: Copy>(table: &mut Vec<T>, r: R)
 where

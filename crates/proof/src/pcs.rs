@@ -87,6 +87,9 @@ pub trait Pcs {
     #[cfg(feature = "prove")]
     type Data;
 
+    /// The scheme and its parameters by name, for transcripts.
+    fn setting(&self) -> &'static str;
+
     /// Commits to columns of 2^n values each, in any sizes and any order.
     ///
     /// # Errors

@@ -44,7 +44,10 @@ fn constant(column: &Column, graph: &Graph) -> Result<Vec<i32>, WitnessError> {
             return Err(WitnessError::Weight);
         }
         for (product, value) in products.iter_mut().zip(gather(&values, &axes)) {
-            *product = product.checked_mul(value).filter(|v| v.abs() <= HALF).ok_or(WitnessError::Constant(i64::MAX))?;
+            *product = product
+                .checked_mul(value)
+                .filter(|v| v.abs() <= HALF)
+                .ok_or(WitnessError::Constant(i64::MAX))?;
         }
     }
     Ok(pad(&products, shape))
@@ -79,7 +82,11 @@ impl Witness {
     ///
     /// # Errors
     /// Inputs that do not fit, or a model whose values leave its promised bounds.
-    pub fn new(circuit: &Circuit, constants: &[Vec<i32>], requests: &[Vec<Tensor>]) -> Result<Self, WitnessError> {
+    pub fn new(
+        circuit: &Circuit,
+        constants: &[Vec<i32>],
+        requests: &[Vec<Tensor>],
+    ) -> Result<Self, WitnessError> {
         let mut witness = Self {
             columns: constants.to_vec(),
             rows: vec![Vec::new(); circuit.lookups.len()],
@@ -101,6 +108,19 @@ impl Witness {
             }
         }
         Ok(witness)
+    }
+
+    /// The integers that leave the core for one request: its outputs one after the other, row-major, without padding.
+    pub fn outputs(&self, circuit: &Circuit, request: usize) -> Vec<i32> {
+        let mut out = Vec::new();
+        for id in &circuit.outputs {
+            let shape = &circuit.column(*id).shape;
+            let each = shape.padded() >> log2(shape.0[0]);
+            let row = &self.columns[id.0][request * each..(request + 1) * each];
+            let axes: Vec<(usize, usize)> = shape.0.iter().copied().zip(shape.strides()).skip(1).collect();
+            out.extend(gather(row, &axes));
+        }
+        out
     }
 
     fn step(&mut self, circuit: &Circuit, step: &Step, requests: &[Vec<Tensor>]) -> Result<(), WitnessError> {
@@ -214,7 +234,8 @@ impl Roles {
     /// Of `contraction`.
     pub fn of(contraction: &Contraction) -> Self {
         let (paired, summed) = contraction.bound();
-        let only = |own: &[Label], other: &[Label]| own.iter().copied().filter(|l| !other.contains(l)).collect();
+        let only =
+            |own: &[Label], other: &[Label]| own.iter().copied().filter(|l| !other.contains(l)).collect();
         let (l, r) = (&contraction.left_labels, &contraction.right_labels);
         Self { paired, summed, left: only(l, r), right: only(r, l) }
     }

@@ -44,7 +44,10 @@ pub fn walk(axes: &[(usize, usize)], start: usize, visit: &mut impl FnMut(usize,
 
 /// Integers as a tensor of an integer type; `None` if one is outside the type.
 pub fn typed(values: &[i32], dims: Vec<usize>, dtype: Option<DType>) -> Option<Tensor> {
-    fn narrow<T: TryFrom<i32> + hallmark_receipt::Element>(values: &[i32], dims: Vec<usize>) -> Option<Tensor> {
+    fn narrow<T: TryFrom<i32> + hallmark_receipt::Element>(
+        values: &[i32],
+        dims: Vec<usize>,
+    ) -> Option<Tensor> {
         let values = values.iter().map(|v| T::try_from(*v).ok()).collect::<Option<Vec<T>>>()?;
         Tensor::from_vec(dims, values).ok()
     }

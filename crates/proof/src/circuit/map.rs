@@ -51,7 +51,11 @@ impl Factor {
     }
 
     /// Groups of axes with listed links.
-    pub fn pairs(view: Vec<usize>, column: Vec<usize>, pairs: impl IntoIterator<Item = (usize, usize)>) -> Self {
+    pub fn pairs(
+        view: Vec<usize>,
+        column: Vec<usize>,
+        pairs: impl IntoIterator<Item = (usize, usize)>,
+    ) -> Self {
         // Tensors are far below 2^32 elements: `MAX_LOG` of the lowering.
         let pairs = pairs.into_iter().map(|(y, x)| (y as u32, x as u32)).collect();
         Self { view, column, links: Links::Pairs(pairs) }
@@ -84,7 +88,8 @@ impl Map {
         let logs: Vec<usize> = self.column.logs().collect();
         (0..self.column.padded())
             .map(|x| {
-                let one = |(factor, table): (&Factor, &Vec<E>)| table[pick(x, &factor.column, &strides, &logs)];
+                let one =
+                    |(factor, table): (&Factor, &Vec<E>)| table[pick(x, &factor.column, &strides, &logs)];
                 self.factors.iter().zip(&tables).map(one).fold(E::ONE, |product, w| product * w)
             })
             .collect()
@@ -126,7 +131,12 @@ impl Map {
             .factors
             .iter()
             .map(|factor| {
-                let at = |y, x| (spread(y, &factor.view, &self.view, &view), spread(x, &factor.column, &self.column, &from));
+                let at = |y, x| {
+                    (
+                        spread(y, &factor.view, &self.view, &view),
+                        spread(x, &factor.column, &self.column, &from),
+                    )
+                };
                 match &factor.links {
                     Links::Identity => {
                         let size = factor.view.first().map_or(1, |&axis| 1 << log2(self.view.0[axis]));
@@ -161,14 +171,23 @@ impl Map {
         }
         let mut factors = Vec::new();
         // Groups without an axis of the middle stand alone.
-        let empty = |pairs: &Links| if let Links::Pairs(pairs) = pairs { Arc::clone(pairs) } else { [].into() };
+        let empty =
+            |pairs: &Links| if let Links::Pairs(pairs) = pairs { Arc::clone(pairs) } else { [].into() };
         for factor in outer.factors.iter().filter(|f| f.column.is_empty()) {
             let pairs = empty(&factor.links);
-            factors.push(Factor { view: factor.view.clone(), column: Vec::new(), links: Links::Pairs(pairs) });
+            factors.push(Factor {
+                view: factor.view.clone(),
+                column: Vec::new(),
+                links: Links::Pairs(pairs),
+            });
         }
         for factor in self.factors.iter().filter(|f| f.view.is_empty()) {
             let pairs = empty(&factor.links);
-            factors.push(Factor { view: Vec::new(), column: factor.column.clone(), links: Links::Pairs(pairs) });
+            factors.push(Factor {
+                view: Vec::new(),
+                column: factor.column.clone(),
+                links: Links::Pairs(pairs),
+            });
         }
         let mut names: Vec<usize> = group_of.clone();
         names.sort_unstable();
@@ -219,7 +238,9 @@ fn joined(
     lower: bool,
 ) -> (Vec<usize>, Vec<(usize, usize)>) {
     let far_shape = if lower { &map.column } else { &map.view };
-    let sides = |f: &Factor| if lower { (f.column.clone(), f.view.clone()) } else { (f.view.clone(), f.column.clone()) };
+    let sides = |f: &Factor| {
+        if lower { (f.column.clone(), f.view.clone()) } else { (f.view.clone(), f.column.clone()) }
+    };
     let mut far: Vec<usize> = factors.iter().flat_map(|f| sides(f).0).collect();
     far.sort_unstable();
     let mut links = vec![(0, 0)];
@@ -245,7 +266,12 @@ fn joined(
     (far, links)
 }
 
-fn add<T: Copy + AddAssign>(offsets: &[Vec<(usize, usize)>], (y, x): (usize, usize), column: &[T], out: &mut [T]) {
+fn add<T: Copy + AddAssign>(
+    offsets: &[Vec<(usize, usize)>],
+    (y, x): (usize, usize),
+    column: &[T],
+    out: &mut [T],
+) {
     match offsets {
         [] => out[y] += column[x],
         [last] => {
@@ -279,7 +305,8 @@ fn gather(point: &[E], shape: &Shape, axes: &[usize]) -> Vec<E> {
 
 /// The index into a group of axes that a padded flat index has.
 fn pick(flat: usize, axes: &[usize], strides: &[usize], logs: &[usize]) -> usize {
-    axes.iter().fold(0, |index, &axis| (index << logs[axis]) | (flat / strides[axis] & ((1 << logs[axis]) - 1)))
+    axes.iter()
+        .fold(0, |index, &axis| (index << logs[axis]) | (flat / strides[axis] & ((1 << logs[axis]) - 1)))
 }
 
 /// The padded flat index that an index into a group of axes stands for.

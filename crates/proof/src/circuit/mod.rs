@@ -266,7 +266,8 @@ pub struct Circuit {
 impl Circuit {
     /// The columns of the model's commitment (`true`) or of the proof's, in order.
     pub fn part(&self, constant: bool) -> impl Iterator<Item = ColumnId> + '_ {
-        let of = move |(_, column): &(usize, &Column)| matches!(column.source, Source::Constant(_)) == constant;
+        let of =
+            move |(_, column): &(usize, &Column)| matches!(column.source, Source::Constant(_)) == constant;
         self.columns.iter().enumerate().filter(of).map(|(index, _)| ColumnId(index))
     }
 

@@ -72,15 +72,12 @@ impl Table {
             Outputs::Clamp(low, high) => {
                 // low below it, high above it, and the input between: sums over the rows below two thresholds.
                 let rows = self.rows();
-                let threshold = |value: i64| {
-                    usize::try_from(value.saturating_sub(self.start)).unwrap_or(0).min(rows)
-                };
+                let threshold =
+                    |value: i64| usize::try_from(value.saturating_sub(self.start)).unwrap_or(0).min(rows);
                 let (below, sum_below) = prefix(point, threshold(*low));
                 let (inside, sum_inside) = prefix(point, threshold(high.saturating_add(1)));
                 let [low, high] = [*low, *high].map(|v| E::from(from_i64(v)));
-                low * below
-                    + (start * (inside - below) + sum_inside - sum_below)
-                    + high * (E::ONE - inside)
+                low * below + (start * (inside - below) + sum_inside - sum_below) + high * (E::ONE - inside)
             }
             Outputs::Values(values) => {
                 let values: Vec<F> = values.iter().map(|&v| from_i64(v)).collect();

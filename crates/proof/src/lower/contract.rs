@@ -4,7 +4,9 @@ use hallmark_model::graph::Node;
 use hallmark_model::ops::Domain;
 use hallmark_model::ops::conv::ConvShape;
 
-use super::{Builder, Expr, Factor, Label, LowerError, Map, Operand, Operator, Shape, Term, View, Weight, row_major};
+use super::{
+    Builder, Expr, Factor, Label, LowerError, Map, Operand, Operator, Shape, Term, View, Weight, row_major,
+};
 
 /// The family's table.
 pub const OPERATORS: &[Operator] = &[
@@ -115,9 +117,8 @@ fn conv(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     factors.push(Factor::pairs(vec![2, 3], vec![2], pairs));
     for (at, axis) in conv.window.axes.iter().enumerate() {
         let stride = 1_usize << crate::circuit::log2(axis.output);
-        let links = (0..axis.kernel).flat_map(|k| {
-            (0..axis.output).filter_map(move |o| Some((k * stride + o, axis.position(o, k)?)))
-        });
+        let links = (0..axis.kernel)
+            .flat_map(|k| (0..axis.output).filter_map(move |o| Some((k * stride + o, axis.position(o, k)?))));
         factors.push(Factor::pairs(vec![4 + at, 4 + spatial + at], vec![3 + at], links));
     }
     let windows = Map { view, column: x.shape.clone(), factors };
@@ -133,7 +134,8 @@ fn conv(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     out.extend((0..spatial).map(position));
     let out_sizes: Vec<usize> = out.iter().map(|&label| sizes[label]).collect();
     let contraction = builder.contraction((left_view, left), (View { column, map: None }, right), out, sizes);
-    let split = Expr { shape: Shape(out_sizes), terms: vec![(1, Term::Contraction(contraction))], constant: 0 };
+    let split =
+        Expr { shape: Shape(out_sizes), terms: vec![(1, Term::Contraction(contraction))], constant: 0 };
     let expr = join_channels(builder, split, &conv)?;
     builder.set(node, expr)
 }

@@ -8,8 +8,8 @@ use hallmark_model::ops::index::integers;
 use hallmark_receipt::DType;
 
 use super::{
-    Builder, Contraction, Expr, Factor, Fixed, Label, LowerError, Map, Operand, Operator, Shape, Term, View, Weight, broadcast,
-    row_major,
+    Builder, Contraction, Expr, Factor, Fixed, Label, LowerError, Map, Operand, Operator, Shape, Term, View,
+    Weight, broadcast, row_major,
 };
 use crate::circuit::{Links, Source};
 
@@ -49,13 +49,15 @@ fn stretch(builder: &mut Builder<'_>, node: &Node, x: Expr, shape: &Shape) -> Re
     if x.shape == *shape {
         return Ok(x);
     }
-    let map = broadcast(&x.shape.0, shape, true).ok_or_else(|| Builder::fail(node, "shapes do not broadcast"))?;
+    let map =
+        broadcast(&x.shape.0, shape, true).ok_or_else(|| Builder::fail(node, "shapes do not broadcast"))?;
     builder.through(x, map)
 }
 
 /// A constant as an expression of shape `shape`.
 fn spread(builder: &mut Builder<'_>, node: &Node, x: &Fixed, shape: &Shape) -> Result<Expr, LowerError> {
-    let map = broadcast(&x.shape, shape, false).ok_or_else(|| Builder::fail(node, "shapes do not broadcast"))?;
+    let map =
+        broadcast(&x.shape, shape, false).ok_or_else(|| Builder::fail(node, "shapes do not broadcast"))?;
     let column = builder.weight(x)?;
     Ok(Expr::view(View { column, map: Some(Arc::new(map)) }, shape.clone()))
 }
@@ -128,7 +130,9 @@ pub fn scale(builder: &mut Builder<'_>, node: &Node, x: Expr, by: &Fixed) -> Res
     let by_strides = row_major(&by.shape);
     // Stride of the factor along each axis of the result; 0 where it is stretched.
     let strides: Vec<usize> = (0..rank)
-        .map(|axis| axis.checked_sub(offset).map_or(0, |at| if by.shape[at] == 1 { 0 } else { by_strides[at] }))
+        .map(|axis| {
+            axis.checked_sub(offset).map_or(0, |at| if by.shape[at] == 1 { 0 } else { by_strides[at] })
+        })
         .collect();
     let mut x = x;
     if x.constant != 0 {
@@ -156,7 +160,12 @@ pub fn scale(builder: &mut Builder<'_>, node: &Node, x: Expr, by: &Fixed) -> Res
 }
 
 /// The term with the factor moved into the weight that it reads, where that weight has every axis that the factor has.
-fn absorb(builder: &mut Builder<'_>, term: &Term, strides: &[usize], by: &Fixed) -> Result<Option<Term>, LowerError> {
+fn absorb(
+    builder: &mut Builder<'_>,
+    term: &Term,
+    strides: &[usize],
+    by: &Fixed,
+) -> Result<Option<Term>, LowerError> {
     let live: Vec<usize> = (0..strides.len()).filter(|&axis| strides[axis] != 0).collect();
     match term {
         Term::Contraction(contraction) => {
@@ -183,7 +192,9 @@ fn absorb(builder: &mut Builder<'_>, term: &Term, strides: &[usize], by: &Fixed)
             };
             let Some(axes) = live.iter().map(same).collect::<Option<Vec<_>>>() else { return Ok(None) };
             let inner = View { column: view.column, map: None };
-            let Some(inner) = absorb_view(builder, &inner, &live, &axes, strides, by)? else { return Ok(None) };
+            let Some(inner) = absorb_view(builder, &inner, &live, &axes, strides, by)? else {
+                return Ok(None);
+            };
             Ok(Some(Term::View(View { column: inner.column, map: view.map.clone() })))
         }
     }
@@ -218,7 +229,11 @@ fn reduce_sum(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> 
     let axes = match node.inputs.get(1).copied().flatten() {
         Some(_) => {
             let fixed = builder.fixed(node, 1)?;
-            fixed.tensor.as_deref().and_then(integers).ok_or_else(|| Builder::fail(node, "its axes are not constant"))?
+            fixed
+                .tensor
+                .as_deref()
+                .and_then(integers)
+                .ok_or_else(|| Builder::fail(node, "its axes are not constant"))?
         }
         None => node.attrs.ints("axes").unwrap_or(&[]).to_vec(),
     };
@@ -226,7 +241,8 @@ fn reduce_sum(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> 
         return builder.set(node, x);
     }
     let rank_i = rank as i64;
-    let at = |axis: i64| usize::try_from(if axis < 0 { axis + rank_i } else { axis }).ok().filter(|a| *a < rank);
+    let at =
+        |axis: i64| usize::try_from(if axis < 0 { axis + rank_i } else { axis }).ok().filter(|a| *a < rank);
     let gone: Option<Vec<usize>> =
         if axes.is_empty() { Some((0..rank).collect()) } else { axes.into_iter().map(at).collect() };
     let gone = gone.ok_or_else(|| Builder::fail(node, "an axis is out of range"))?;

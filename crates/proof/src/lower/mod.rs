@@ -226,7 +226,9 @@ impl Builder<'_> {
     pub fn wire(&self, node: &Node, index: usize) -> Result<Expr, LowerError> {
         match self.operand(node, index)? {
             Operand::Wire(expr) => Ok(expr),
-            Operand::Fixed(_) => Err(Self::fail(node, "an operand that depends on the request is a constant")),
+            Operand::Fixed(_) => {
+                Err(Self::fail(node, "an operand that depends on the request is a constant"))
+            }
         }
     }
 
@@ -234,13 +236,19 @@ impl Builder<'_> {
     pub fn fixed(&self, node: &Node, index: usize) -> Result<Fixed, LowerError> {
         match self.operand(node, index)? {
             Operand::Fixed(fixed) => Ok(fixed),
-            Operand::Wire(_) => Err(Self::fail(node, "an operand that must be a constant depends on the request")),
+            Operand::Wire(_) => {
+                Err(Self::fail(node, "an operand that must be a constant depends on the request"))
+            }
         }
     }
 
     /// The node's first output.
     pub fn output(node: &Node) -> Result<ValueId, LowerError> {
-        node.outputs.first().copied().flatten().ok_or_else(|| Self::fail(node, "its first output is not named"))
+        node.outputs
+            .first()
+            .copied()
+            .flatten()
+            .ok_or_else(|| Self::fail(node, "its first output is not named"))
     }
 
     /// Makes `expr` the node's first output.
@@ -255,7 +263,11 @@ impl Builder<'_> {
     }
 
     fn push(&mut self, column: Column) -> Result<ColumnId, LowerError> {
-        let got = column.shape.0.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis.checked_next_power_of_two()?));
+        let got = column
+            .shape
+            .0
+            .iter()
+            .try_fold(1_usize, |n, &axis| n.checked_mul(axis.checked_next_power_of_two()?));
         if got.is_none_or(|got| got > 1 << MAX_LOG) {
             return Err(LowerError::TooLarge { got: got.unwrap_or(usize::MAX) });
         }
@@ -395,7 +407,11 @@ impl Builder<'_> {
 
 /// The view with its padding cut off.
 fn mask(view: View, shape: Shape) -> View {
-    let factors = shape.0.iter().enumerate().map(|(axis, &n)| Factor::pairs(vec![axis], vec![axis], (0..n).map(|i| (i, i))));
+    let factors = shape
+        .0
+        .iter()
+        .enumerate()
+        .map(|(axis, &n)| Factor::pairs(vec![axis], vec![axis], (0..n).map(|i| (i, i))));
     let map = Map { view: shape.clone(), column: shape.clone(), factors: factors.collect() };
     let map = match &view.map {
         Some(inner) => inner.then(&map),

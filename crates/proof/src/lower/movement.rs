@@ -43,12 +43,19 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
                     numbered.push(Some(tensor));
                     continue;
                 }
-                None => return Err(Builder::fail(node, "a weight moves together with what depends on the request")),
+                None => {
+                    return Err(Builder::fail(
+                        node,
+                        "a weight moves together with what depends on the request",
+                    ));
+                }
             },
         };
         let count = dims.iter().product::<usize>() as i64;
         let tensor = Tensor::from_vec(dims, (next..next + count).collect());
-        numbered.push(Some(Arc::new(tensor.map_err(|why| Builder::fail(node, hallmark_model::ops::OpError::from(why)))?)));
+        numbered.push(Some(Arc::new(
+            tensor.map_err(|why| Builder::fail(node, hallmark_model::ops::OpError::from(why)))?,
+        )));
         sources.push((next, expr));
         next += count;
     }
@@ -56,10 +63,12 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
         return Err(Builder::fail(node, "it pads with a value other than 0"));
     }
     let inputs: Vec<Option<&Tensor>> = numbered.iter().map(Option::as_deref).collect();
-    let moved = (node.op.eval)(&EvalCx { node, inputs: &inputs, budget: BUDGET }).map_err(|why| Builder::fail(node, why))?;
+    let moved = (node.op.eval)(&EvalCx { node, inputs: &inputs, budget: BUDGET })
+        .map_err(|why| Builder::fail(node, why))?;
     for (id, tensor) in node.outputs.iter().zip(&moved) {
         let Some(id) = id else { continue };
-        let numbers = tensor.as_slice::<i64>().ok_or_else(|| Builder::fail(node, "it does more than move elements"))?;
+        let numbers =
+            tensor.as_slice::<i64>().ok_or_else(|| Builder::fail(node, "it does more than move elements"))?;
         let shape = builder.shape_of(*id)?;
         let mut out = Expr { shape: shape.clone(), terms: Vec::new(), constant: 0 };
         for (first, expr) in &sources {
@@ -93,7 +102,8 @@ fn whole(view: &Shape, column: &Shape, links: &[(usize, usize)]) -> Map {
     let own = |shape: &Shape| Shape(shape.0[1..].to_vec());
     let (from, to) = (own(view), own(column));
     let at = |&(y, x): &(usize, usize)| (spread_index(y, &from), spread_index(x, &to));
-    let pairs = Factor::pairs((1..view.0.len()).collect(), (1..column.0.len()).collect(), links.iter().map(at));
+    let pairs =
+        Factor::pairs((1..view.0.len()).collect(), (1..column.0.len()).collect(), links.iter().map(at));
     Map { view: view.clone(), column: column.clone(), factors: vec![Factor::identity(0, 0), pairs] }
 }
 

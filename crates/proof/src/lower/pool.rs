@@ -56,7 +56,10 @@ fn max_pool(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
             let mut links = Vec::with_capacity(axis.output);
             for o in 0..axis.output {
                 let inside = axis.inside(o);
-                let first = inside.clone().next().ok_or_else(|| Builder::fail(node, "a window lies in the padding"))?;
+                let first = inside
+                    .clone()
+                    .next()
+                    .ok_or_else(|| Builder::fail(node, "a window lies in the padding"))?;
                 let k = if inside.contains(&k) { k } else { first };
                 links.push((o, axis.position(o, k).unwrap_or(0)));
             }
@@ -92,7 +95,8 @@ pub fn max_axis(builder: &mut Builder<'_>, mut x: Expr, axis: usize) -> Result<E
         // The second half begins at the end, so that of an odd number the middle one meets itself.
         let [low, high] = [0, n - half].map(|start| {
             let identity = |other| Factor::identity(other, other);
-            let mut factors: Vec<Factor> = (0..view.len()).filter(|other| *other != axis).map(identity).collect();
+            let mut factors: Vec<Factor> =
+                (0..view.len()).filter(|other| *other != axis).map(identity).collect();
             factors.push(Factor::pairs(vec![axis], vec![axis], (0..half).map(|i| (i, start + i))));
             Map { view: Shape(view.clone()), column: x.shape.clone(), factors }
         });

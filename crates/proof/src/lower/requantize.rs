@@ -2,8 +2,8 @@
 
 use hallmark_model::graph::Node;
 use hallmark_model::ops::Domain;
-use hallmark_model::ops::quantised::Requantize;
 use hallmark_model::ops::index::integers;
+use hallmark_model::ops::quantised::Requantize;
 use hallmark_receipt::DType;
 
 use super::{Builder, Expr, LowerError, Operator, Step, Table, linear};
@@ -78,7 +78,12 @@ pub fn divide(builder: &mut Builder<'_>, expr: Expr, shift: usize, table: Table)
 }
 
 /// `table(expr)`, plus `offset` where there is one.
-pub fn apply(builder: &mut Builder<'_>, expr: Expr, table: Table, offset: Option<Expr>) -> Result<Expr, LowerError> {
+pub fn apply(
+    builder: &mut Builder<'_>,
+    expr: Expr,
+    table: Table,
+    offset: Option<Expr>,
+) -> Result<Expr, LowerError> {
     let shape = expr.shape.clone();
     let clean = builder.is_clean(&expr)
         && table.output(0) == Some(0)

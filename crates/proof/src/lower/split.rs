@@ -54,12 +54,16 @@ impl<'a> Split<'a> {
     /// Weights outside the core, values that enter the core after they left it, open shapes.
     pub fn new(graph: &'a Graph, inputs: &[TypeInfo]) -> Result<Self, LowerError> {
         for (id, info) in graph.inputs.iter().zip(inputs) {
-            let fixed = info.shape.as_ref().is_some_and(|dims| dims.iter().all(|d| matches!(d, Dim::Known(_))));
+            let fixed =
+                info.shape.as_ref().is_some_and(|dims| dims.iter().all(|d| matches!(d, Dim::Known(_))));
             if !fixed {
                 return Err(LowerError::OpenShape(graph.name(*id).to_owned()));
             }
         }
-        let weights = graph.captures.iter().map(|id| graph.values.get(id.0).map(|v| v.info.clone()).unwrap_or_default());
+        let weights = graph
+            .captures
+            .iter()
+            .map(|id| graph.values.get(id.0).map(|v| v.info.clone()).unwrap_or_default());
         let types: Vec<TypeInfo> = inputs.iter().cloned().chain(weights).collect();
         let known = infer_with(graph, &types, &vec![None; types.len()], MAX_ELEMENTS)?;
         let mut split = Self {
@@ -93,7 +97,9 @@ impl<'a> Split<'a> {
 
     fn classify(&self, node: &Node) -> Result<Class, LowerError> {
         let read: Vec<ValueId> = node.inputs.iter().flatten().copied().collect();
-        let folded = |id: &Option<ValueId>| id.is_none_or(|id| self.known.constants.get(id.0).is_some_and(Option::is_some));
+        let folded = |id: &Option<ValueId>| {
+            id.is_none_or(|id| self.known.constants.get(id.0).is_some_and(Option::is_some))
+        };
         if node.outputs.iter().all(folded) {
             return Ok(Class::Constant);
         }
@@ -137,7 +143,12 @@ impl<'a> Split<'a> {
 
     /// The nodes that are proved.
     pub fn core(&self) -> impl Iterator<Item = &'a Node> + '_ {
-        self.graph.nodes.iter().zip(&self.nodes).filter(|(_, class)| **class == Class::Core).map(|(node, _)| node)
+        self.graph
+            .nodes
+            .iter()
+            .zip(&self.nodes)
+            .filter(|(_, class)| **class == Class::Core)
+            .map(|(node, _)| node)
     }
 
     /// What comes before the core: from the model's inputs to the core's.

@@ -25,6 +25,10 @@ fn root(columns: &[Vec<F>]) -> Root {
 }
 
 impl Pcs for Direct {
+    fn setting(&self) -> &'static str {
+        "direct"
+    }
+
     #[cfg(feature = "prove")]
     type Data = Vec<Vec<F>>;
 

@@ -138,6 +138,13 @@ impl Whir {
 }
 
 impl Pcs for Whir {
+    fn setting(&self) -> &'static str {
+        match self.security {
+            Security::Standard => "whir standard",
+            Security::High => "whir high",
+        }
+    }
+
     #[cfg(feature = "prove")]
     type Data = Data;
 

@@ -8,7 +8,7 @@ use hallmark_receipt::Digest;
 
 use crate::circuit::{Circuit, ColumnId, Contraction, Map, Term, View};
 use crate::codec::{CodecError, Reader, Writer};
-use crate::field::{E, PrimeCharacteristicRing};
+use crate::field::E;
 use crate::lookup::{GkrProof, LookupError};
 use crate::mle;
 use crate::pcs::{Claim, PcsError, Root};
@@ -242,7 +242,8 @@ impl<'a> Plan<'a> {
 
     /// Bits of the largest row of the core's inputs and outputs.
     fn row_log(&self) -> usize {
-        self.interface().map(|(id, _, _)| self.circuit.column(id).shape.log()).max().unwrap_or(0) - self.request_log()
+        self.interface().map(|(id, _, _)| self.circuit.column(id).shape.log()).max().unwrap_or(0)
+            - self.request_log()
     }
 
     fn request_log(&self) -> usize {

@@ -3,9 +3,7 @@
 use hallmark_receipt::Tensor;
 
 use super::verify::term_log;
-use super::{
-    Ledger, Part, Plan, Proof, Statement, Weight, operand_points, pick, product_shape,
-};
+use super::{Ledger, Part, Plan, Proof, Statement, Weight, operand_points, pick, product_shape};
 use crate::circuit::{Circuit, Contraction, Term, View};
 use crate::field::{E, F, PrimeCharacteristicRing, from_i64};
 use crate::lookup::{self, Block, LookupError};
@@ -200,7 +198,8 @@ pub fn prove_witness<P: Pcs>(
         for (id, list) in &viewed {
             claims.push(list.iter().zip(gamma.powers()).map(|((_, value), c)| *value * c).sum());
             let weights = batch_weights(list, gamma);
-            instances.push(Instance { factors: vec![Table::Ext(weights), Table::Base(columns[id.0].clone())] });
+            instances
+                .push(Instance { factors: vec![Table::Ext(weights), Table::Base(columns[id.0].clone())] });
         }
         let (proof, shared, factors) = sumcheck::prove(instances, &claims, &mut t)?;
         for ((id, _), values) in viewed.iter().zip(factors) {

@@ -1,7 +1,8 @@
 //! The verifier (`spec/proof.md` §5).
 
 use super::{
-    Ledger, Part, Place, Plan, Proof, ProofError, Statement, Weight, combine, operand_points, part_logs, pick, product_shape,
+    Ledger, Part, Place, Plan, Proof, ProofError, Statement, Weight, combine, operand_points, part_logs,
+    pick, product_shape,
 };
 use crate::circuit::{Circuit, Shape, Term, View};
 use crate::field::{E, F, PrimeCharacteristicRing, from_i64};
@@ -98,16 +99,19 @@ pub fn verify<P: Pcs>(
 
     // 4. Openings.
     let at = |log: usize| reduced.point[reduced.point.len() - log..].to_vec();
-    let tables = circuit.tables.iter().zip(&proof.multiplicities).map(|(table, m)| (at(table.log), *m)).collect();
+    let tables =
+        circuit.tables.iter().zip(&proof.multiplicities).map(|(table, m)| (at(table.log), *m)).collect();
     let [witness, model] = ledger.openings(circuit, tables);
     let [witness_proof, model_proof] = &proof.openings;
     pcs.verify(&proof.witness, &part_logs(circuit, false), &witness, witness_proof, &mut t)
         .map_err(ProofError::Witness)?;
-    pcs.verify(&statement.model, &part_logs(circuit, true), &model, model_proof, &mut t).map_err(ProofError::Model)?;
+    pcs.verify(&statement.model, &part_logs(circuit, true), &model, model_proof, &mut t)
+        .map_err(ProofError::Model)?;
 
-    let rows = plan.interface().zip(proof.rows).map(|((id, what, index), row)| {
-        (what, index, Shape(circuit.column(id).shape.0[1..].to_vec()), row)
-    });
+    let rows = plan
+        .interface()
+        .zip(proof.rows)
+        .map(|((id, what, index), row)| (what, index, Shape(circuit.column(id).shape.0[1..].to_vec()), row));
     Ok(Proven { point: row_point, rows: rows.collect(), requests: circuit.requests })
 }
 

@@ -1,0 +1,196 @@
+//! Quantised graphs made by hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hallmark_model::graph::{Attr, Attrs, Dim, Graph, Node, TypeInfo, Value, ValueId};
+use hallmark_model::ops::{Domain, find};
+use hallmark_receipt::{DType, Tensor};
+
+/// What a node reads.
+pub enum In {
+    /// A value made before.
+    Of(ValueId),
+    /// A constant.
+    Is(Tensor),
+}
+
+/// A graph in the making: values are numbered as the importer numbers them.
+#[derive(Default)]
+pub struct Make {
+    graph: Graph,
+}
+
+impl Make {
+    pub fn input(dtype: DType, shape: &[usize]) -> (Self, ValueId) {
+        let mut make = Self::default();
+        let id = make.value("x", Some((dtype, shape)));
+        make.graph.inputs.push(id);
+        (make, id)
+    }
+
+    fn value(&mut self, name: &str, info: Option<(DType, &[usize])>) -> ValueId {
+        let info = info.map_or_else(TypeInfo::default, |(dtype, shape)| TypeInfo {
+            dtype: Some(dtype),
+            shape: Some(shape.iter().copied().map(Dim::Known).collect()),
+        });
+        self.graph.values.push(Value { name: name.to_owned(), info });
+        ValueId(self.graph.values.len() - 1)
+    }
+
+    pub fn node(&mut self, name: &str, attrs: &[(&str, Attr)], inputs: Vec<In>) -> ValueId {
+        let op = find(Domain::Hallmark, name).or_else(|| find(Domain::Onnx, name)).expect("an operator");
+        let inputs: Vec<Option<ValueId>> = inputs
+            .into_iter()
+            .map(|input| match input {
+                In::Of(id) => Some(id),
+                In::Is(tensor) => {
+                    let id = self.value("", Some((tensor.dtype(), tensor.shape())));
+                    self.graph.constants.insert(id, Arc::new(tensor));
+                    Some(id)
+                }
+            })
+            .collect();
+        let out = self.value("", None);
+        let attrs: BTreeMap<String, Attr> = attrs.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+        self.graph.nodes.push(Node {
+            name: format!("{name} {}", self.graph.nodes.len()),
+            op,
+            version: *op.versions.last().expect("a version"),
+            attrs: Attrs(attrs),
+            declared_inputs: inputs.len(),
+            inputs,
+            outputs: vec![Some(out)],
+        });
+        out
+    }
+
+    pub fn done(mut self, outputs: &[ValueId]) -> Graph {
+        for (index, id) in outputs.iter().enumerate() {
+            self.graph.values[id.0].name = format!("y{index}");
+        }
+        self.graph.outputs = outputs.to_vec();
+        self.graph
+    }
+}
+
+/// A generator of test values: SplitMix64.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    pub fn int8(&mut self, shape: &[usize]) -> Tensor {
+        let n = shape.iter().product();
+        Tensor::from_vec(
+            shape.to_vec(),
+            (0..n).map(|_| (self.next() % 255) as i64 as i8).collect::<Vec<i8>>(),
+        )
+        .expect("a tensor")
+    }
+
+    pub fn int32(&mut self, shape: &[usize], below: i64) -> Tensor {
+        let n = shape.iter().product();
+        let one = |r: u64| (r % (2 * below as u64)) as i64 - below;
+        Tensor::from_vec(shape.to_vec(), (0..n).map(|_| one(self.next()) as i32).collect::<Vec<i32>>())
+            .expect("a tensor")
+    }
+
+    pub fn multipliers(&mut self, n: usize) -> Tensor {
+        Tensor::from_vec(vec![n], (0..n).map(|_| (self.next() % 24 + 8) as i32).collect::<Vec<i32>>())
+            .expect("a tensor")
+    }
+
+    pub fn float(&mut self, shape: &[usize]) -> Tensor {
+        let n = shape.iter().product();
+        let one = |r: u64| (r % 2001) as f32 / 1000.0 - 1.0;
+        Tensor::from_vec(shape.to_vec(), (0..n).map(|_| one(self.next())).collect::<Vec<f32>>())
+            .expect("a tensor")
+    }
+}
+
+pub fn quantise(make: &mut Make, x: ValueId) -> ValueId {
+    let (scale, zero) = (Tensor::scalar(1.0_f32 / 127.0), Tensor::scalar(0_i8));
+    make.node("QuantizeLinear", &[], vec![In::Of(x), In::Is(scale), In::Is(zero)])
+}
+
+pub fn requantise(make: &mut Make, x: ValueId, by: Tensor, shift: i64, relu: bool, axis: i64) -> ValueId {
+    let (to, low, high) = if relu { (2, 0, 255) } else { (3, -128, 127) };
+    let attrs = [
+        ("shift", Attr::Int(shift)),
+        ("bits", Attr::Int(15)),
+        ("low", Attr::Int(low)),
+        ("high", Attr::Int(high)),
+        ("to", Attr::Int(to)),
+        ("axis", Attr::Int(axis)),
+    ];
+    make.node("Requantize", &attrs, vec![In::Of(x), In::Is(by)])
+}
+
+pub fn dense(make: &mut Make, random: &mut Random, x: ValueId, [k, n]: [usize; 2]) -> ValueId {
+    let y = make.node("MatMulInteger", &[], vec![In::Of(x), In::Is(random.int8(&[k, n]))]);
+    make.node("Add", &[], vec![In::Of(y), In::Is(random.int32(&[n], 1000))])
+}
+
+pub fn dequantise(make: &mut Make, x: ValueId) -> ValueId {
+    make.node("DequantizeLinear", &[], vec![In::Of(x), In::Is(Tensor::scalar(0.01_f32))])
+}
+
+/// A perceptron: one number a layer's width.
+pub fn mlp(seed: u64, widths: &[usize]) -> Graph {
+    let mut random = Random(seed);
+    let (mut make, x) = Make::input(DType::F32, &[1, widths[0]]);
+    let mut at = quantise(&mut make, x);
+    for (layer, pair) in widths.windows(2).enumerate() {
+        at = dense(&mut make, &mut random, at, [pair[0], pair[1]]);
+        if layer + 2 < widths.len() {
+            at = requantise(&mut make, at, random.multipliers(pair[1]), 14, true, 1);
+        }
+    }
+    let y = dequantise(&mut make, at);
+    make.done(&[y])
+}
+
+/// A convolutional network in LeNet's shape.
+pub fn lenet(seed: u64, side: usize) -> Graph {
+    let mut random = Random(seed);
+    let ints = |v: &[i64]| Attr::Ints(v.to_vec());
+    let (mut make, x) = Make::input(DType::F32, &[1, 1, side, side]);
+    let mut at = quantise(&mut make, x);
+    let (mut channels, mut size) = (1, side);
+    for (filters, pad) in [(6, 2), (16, 0)] {
+        let weight = random.int8(&[filters, channels, 5, 5]);
+        at = make.node(
+            "ConvInteger",
+            &[("pads", ints(&[pad, pad, pad, pad]))],
+            vec![In::Of(at), In::Is(weight)],
+        );
+        at = make.node("Add", &[], vec![In::Of(at), In::Is(random.int32(&[1, filters, 1, 1], 1000))]);
+        at = requantise(&mut make, at, random.multipliers(filters), 14, true, 1);
+        let pool = [("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2]))];
+        at = make.node("MaxPool", &pool, vec![In::Of(at)]);
+        size = (size + 2 * pad as usize - 4) / 2;
+        channels = filters;
+    }
+    let flat = channels * size * size;
+    let shape = Tensor::vector(vec![1_i64, flat as i64]);
+    at = make.node("Reshape", &[], vec![In::Of(at), In::Is(shape)]);
+    for (layer, [k, n]) in [[flat, 120], [120, 84], [84, 10]].into_iter().enumerate() {
+        at = dense(&mut make, &mut random, at, [k, n]);
+        if layer < 2 {
+            at = requantise(&mut make, at, random.multipliers(n), 15, true, 1);
+        }
+    }
+    let y = dequantise(&mut make, at);
+    make.done(&[y])
+}
