@@ -141,7 +141,7 @@ mod tests {
                 t.absorb(&[]);
             }),
             after(|t| {
-                t.draw();
+                let _ = t.draw();
             }),
             Transcript::new("test2").draw(),
         ];
