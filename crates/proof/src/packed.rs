@@ -2,6 +2,7 @@
 //! lane is the portable case and runs the same code.
 
 use p3_field::{ExtensionField, PackedFieldExtension, PackedValue};
+use p3_multilinear_util::poly::Poly;
 
 use crate::field::{E, F, Field, PrimeCharacteristicRing};
 use crate::mle;
@@ -55,12 +56,12 @@ impl Table {
         Table::from_lanes(low.iter().zip(high).map(|(low, high)| r * (*high - *low) + *low).collect())
     }
 
-    /// Weights that go with tables of twice the length.
-    pub(crate) fn weights(values: Vec<E>) -> Self {
-        if values.len() < WIDTH {
-            return Table::Scalar(values);
+    /// `eq(point, x)` for every x, alike with tables of twice the length.
+    pub(crate) fn weights(point: &[E]) -> Self {
+        if 1 << point.len() < WIDTH {
+            return Table::Scalar(mle::eq_table(point));
         }
-        Table::Lanes(values.chunks_exact(WIDTH).map(Lanes::from_ext_slice).collect())
+        Table::Lanes(Poly::<Lanes>::new_packed_from_point::<F, E>(point, E::ONE).into_evals())
     }
 
     /// The sum of the halves: the same weights with one variable less.
@@ -102,6 +103,24 @@ impl Table {
             }
             // Tables of one length are alike.
             _ => (),
+        }
+    }
+
+    /// `scale` times itself plus base values, as many.
+    pub(crate) fn scaled_plus(&self, scale: E, bases: &[F]) -> Self {
+        match self {
+            Table::Lanes(own) => {
+                let scale = Lanes::from(scale);
+                Table::Lanes(
+                    own.iter()
+                        .zip(Bases::pack_slice(bases))
+                        .map(|(own, base)| scale * *own + *base)
+                        .collect(),
+                )
+            }
+            Table::Scalar(own) => {
+                Table::Scalar(own.iter().zip(bases).map(|(own, base)| scale * *own + *base).collect())
+            }
         }
     }
 

@@ -43,10 +43,6 @@ fn sum(blocks: &[Block]) -> E {
     blocks.iter().map(|block| (0..1 << block.log).map(|i| fraction(block, i)).sum::<E>()).sum()
 }
 
-fn sizes(blocks: &[Block]) -> Vec<usize> {
-    blocks.iter().map(|block| block.log).collect()
-}
-
 fn proved(logs: &[usize]) -> GkrProof {
     prove(&balanced(logs, &mut Random(11)), &mut transcript()).unwrap().0
 }
