@@ -10,7 +10,9 @@ use hallmark_model::ops::{Domain, FAMILIES};
 fn the_page_is_current() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operators.md");
     let page = std::fs::read_to_string(path).unwrap();
-    for (domain, title) in Domain::ALL.into_iter().zip(["## ai.onnx\n", "## ai.onnx.ml\n", "## ai.hallmark\n"]) {
+    for (domain, title) in
+        Domain::ALL.into_iter().zip(["## ai.onnx\n", "## ai.onnx.ml\n", "## ai.hallmark\n"])
+    {
         let section = page.split(title).nth(1).and_then(|rest| rest.split("## ").next()).unwrap();
         let rows = section.lines().filter_map(|line| {
             let mut cells = line.strip_prefix("| ")?.split(" | ");

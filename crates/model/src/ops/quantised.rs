@@ -13,12 +13,7 @@ pub const OPS: &[OpDef] = &[
     row("Requantize", &["axis", "bits", "high", "low", "shift", "to"], infer_requantize, requantize),
     row("Table", &[], infer_table, table),
     row("IntegerSoftmax", &["axis"], infer_softmax, softmax),
-    row(
-        "IntegerNormalize",
-        &["axis", "center", "epsilon", "gain", "shift"],
-        infer_normalize,
-        normalize,
-    ),
+    row("IntegerNormalize", &["axis", "center", "epsilon", "gain", "shift"], infer_normalize, normalize),
 ];
 
 const fn row(
