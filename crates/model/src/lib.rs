@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod numeric;
 pub mod onnx;
 pub mod ops;
+pub mod quantise;
 pub mod reference;
 pub mod skeleton;
 pub mod weights;

@@ -107,7 +107,7 @@ pub(super) fn lower(
     })
 }
 
-fn domain_name(domain: Domain) -> &'static str {
+pub(super) fn domain_name(domain: Domain) -> &'static str {
     match domain {
         Domain::Onnx => "",
         Domain::OnnxMl => "ai.onnx.ml",

@@ -25,9 +25,11 @@ pub mod schema;
 mod tensor;
 mod types;
 mod wire;
+mod write;
 
 pub use error::ImportError;
 pub use external::{ExternalData, ExternalDataError, NoExternalData, PATH_LIMIT, PathFault, check_path};
+pub use write::Writer;
 
 /// What an import may take. The defaults suit a trusted-size model on a server; all are checked before allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]

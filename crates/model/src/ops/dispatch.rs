@@ -92,6 +92,11 @@ pub fn dtype_of(number: i64) -> Option<DType> {
     })
 }
 
+/// The ONNX `TensorProto.DataType` number of an element type.
+pub fn number_of(dtype: DType) -> i32 {
+    (1..=16).find(|number| dtype_of((*number).into()) == Some(dtype)).unwrap_or(0)
+}
+
 /// The element type that the integer attribute `name` names.
 pub fn dtype_attr(attrs: &crate::graph::Attrs, name: &'static str, default: i64) -> Result<DType, OpError> {
     dtype_of(attrs.int(name, default))

@@ -1,0 +1,203 @@
+//! Accumulators without weights (`quantised.md` §3.4): products and sums of values, pooling, normalisation.
+
+use hallmark_receipt::DType;
+
+use super::QuantiseError;
+use super::array::Array;
+use super::contract::{is_byte, overflow};
+use super::emit::{Emitter, Quant, Target, nearest};
+use super::pattern::{Core, Fused};
+use super::scale::{LIMIT, Toward, choose, product_fits};
+use crate::graph::{Dim, Node, ValueId};
+use crate::ops::Domain;
+use crate::ops::quantised::{MAX_GAIN, Normalize};
+
+/// The greatest coefficient of a sum.
+const MAX_COEFFICIENT: f64 = (1 << 22) as f64;
+/// Steps of the result's type beyond which an addend cannot matter: it saturates whatever it is added to.
+const BEYOND: f64 = 512.0;
+
+impl Emitter<'_> {
+    /// Whatever fills an accumulator.
+    pub(super) fn fused(&mut self, id: ValueId, node: &Node, fused: &Fused) -> Result<(), QuantiseError> {
+        let by = fused.scale.single().unwrap_or(1.0);
+        let (sums, unit, bound) = match &fused.core {
+            Core::Weights { node: index, .. } => {
+                let source = self.source;
+                let core = source.graph.nodes.get(*index).unwrap_or(node);
+                return self.weights(id, core, fused);
+            }
+            Core::Sum { terms } => {
+                let mut list = Vec::new();
+                for (x, coefficient) in terms {
+                    let scale = coefficient.zip(&fused.scale, |a, b| a * b).ok_or_else(|| overflow(node))?;
+                    list.push((self.quant(*x)?, scale));
+                }
+                let target = Target::of(self.range(id), (fused.low, fused.high));
+                let quant = self.linear(node, list, &fused.offset, target)?;
+                self.is(id, quant);
+                return Ok(());
+            }
+            Core::Matrices { a, b } => {
+                let k = [*a, *b].iter().find_map(|id| self.inner(*id, id == b));
+                let k = k.ok_or_else(|| QuantiseError::unsupported(node, "its inner length is not known"))?;
+                let (a, b) = (self.quant(*a)?, self.quant(*b)?);
+                if !is_byte(a.dtype) || !is_byte(b.dtype) {
+                    return Err(QuantiseError::unsupported(node, "an operand is no integer of 8 bits"));
+                }
+                let bound = i64::try_from(k).unwrap_or(i64::MAX).saturating_mul(a.most() * b.most());
+                let sums = self.node(Domain::Onnx, "MatMulInteger", vec![a.name, b.name], &[]);
+                (sums, a.scale * b.scale * by, bound)
+            }
+            Core::Product { a, b } => {
+                let (a, b) = (self.quant(*a)?, self.quant(*b)?);
+                let inputs = vec![self.wide(a.name.clone()), self.wide(b.name.clone())];
+                let products = self.node(Domain::Onnx, "Mul", inputs, &[]);
+                (products, a.scale * b.scale * by, a.most() * b.most())
+            }
+            Core::Pool { node: index, x, channels, count } => {
+                let x = self.quant(*x)?;
+                let source = self.source;
+                let sums = self.pool(source.graph.nodes.get(*index).unwrap_or(node), &x, *channels)?;
+                let bound = i64::try_from(*count).unwrap_or(i64::MAX).saturating_mul(x.most());
+                (sums, x.scale / *count as f64 * by, bound)
+            }
+            Core::Total { x, axes, keep, elements, count } => {
+                let x = self.quant(*x)?;
+                let axes = self.numbers(vec![axes.len()], axes.clone())?;
+                let inputs = vec![self.wide(x.name.clone()), axes];
+                let sums = self.node(Domain::Onnx, "ReduceSum", inputs, &[("keepdims", (*keep).into())]);
+                let bound = i64::try_from(*elements).unwrap_or(i64::MAX).saturating_mul(x.most());
+                (sums, x.scale / *count as f64 * by, bound)
+            }
+        };
+        self.scaled(id, node, fused, sums, unit, bound)
+    }
+
+    /// The inner length of a product, as the operand `id` (the right one, if `right`) tells it.
+    fn inner(&self, id: ValueId, right: bool) -> Option<usize> {
+        let dims = self.source.dims(id)?;
+        let at = if right && dims.len() > 1 { dims.len() - 2 } else { dims.len().checked_sub(1)? };
+        if let Dim::Known(k) = dims.get(at)? { Some(*k) } else { None }
+    }
+
+    /// Brings sums that stand for `unit` each, and the addend of `fused`, to the form of `id`.
+    fn scaled(
+        &mut self,
+        id: ValueId,
+        node: &Node,
+        fused: &Fused,
+        mut sums: String,
+        unit: f64,
+        bound: i64,
+    ) -> Result<(), QuantiseError> {
+        let target = Target::of(self.range(id), (fused.low, fused.high));
+        let mut total = bound;
+        if fused.offset.uniform() != Some(0.0) {
+            let beyond = bound as f64 + BEYOND * target.scale / unit;
+            let offset = fused.offset.map(|b| nearest((b / unit).clamp(-beyond, beyond)));
+            total = bound.saturating_add(offset.most() as i64);
+            if total >= LIMIT {
+                return Err(overflow(node));
+            }
+            let addend = self.numbers(offset.shape, offset.values.iter().map(|b| *b as i32).collect())?;
+            sums = self.node(Domain::Onnx, "Add", vec![sums, addend], &[]);
+        }
+        if total >= LIMIT {
+            return Err(overflow(node));
+        }
+        let unbounded = fused.low == f64::NEG_INFINITY && fused.high == f64::INFINITY;
+        if self.plans.only_float(id) && unbounded {
+            self.dequantise(id, sums, &[unit], 0);
+            return Ok(());
+        }
+        let fits = |shift: u32, m: &[i32]| m.iter().all(|m| product_fits(total, *m, shift)).then_some(());
+        let choice = choose(&[unit / target.scale], Toward::Down, fits).ok_or_else(|| overflow(node))?;
+        let m = choice.multipliers.first().copied().unwrap_or(1);
+        // The scale that the multiplier means: nothing is left to approximate.
+        let target = Target { scale: unit * f64::from(1_u32 << choice.shift) / f64::from(m), ..target };
+        let quant = self.requantise(sums, (choice.shift, choice.multipliers), &[total], 0, target)?;
+        self.is(id, quant);
+        Ok(())
+    }
+
+    /// `sum coefficient * term + offset` in the form `target`. Coefficients are rounded at 2^-shift of the result's scale.
+    pub(super) fn linear(
+        &mut self,
+        node: &Node,
+        terms: Vec<(Quant, Array)>,
+        offset: &Array,
+        target: Target,
+    ) -> Result<Quant, QuantiseError> {
+        let made = choose(&[], Toward::Nearest, |shift, _| {
+            let unit = target.scale / f64::from(1_u32 << shift);
+            let (mut bound, mut coefficients) = (0_i64, Vec::new());
+            for (x, coefficient) in &terms {
+                let rounded = coefficient.map(|c| nearest(c * x.scale / unit));
+                if rounded.values.iter().any(|k| k.is_nan() || k.abs() > MAX_COEFFICIENT) {
+                    return None;
+                }
+                bound = bound.checked_add((rounded.most() as i64).checked_mul(x.most())?)?;
+                coefficients.push(rounded);
+            }
+            let beyond = bound as f64 + BEYOND * target.scale / unit;
+            let offset = offset.map(|b| nearest((b / unit).clamp(-beyond, beyond)));
+            let total = bound.checked_add(offset.most() as i64)?;
+            product_fits(total, 1, shift).then_some((coefficients, offset, total))
+        });
+        let choice = made.ok_or_else(|| overflow(node))?;
+        let (coefficients, offset, total) = choice.made;
+        let integers = |array: &Array| array.values.iter().map(|x| *x as i32).collect::<Vec<i32>>();
+        let mut sum: Option<String> = None;
+        for ((x, _), coefficient) in terms.into_iter().zip(coefficients) {
+            let wide = self.wide(x.name);
+            let shape = if coefficient.values.len() == 1 { Vec::new() } else { coefficient.shape.clone() };
+            let factor = self.numbers(shape, integers(&coefficient))?;
+            let term = self.node(Domain::Onnx, "Mul", vec![wide, factor], &[]);
+            sum = Some(match sum {
+                None => term,
+                Some(sum) => self.node(Domain::Onnx, "Add", vec![sum, term], &[]),
+            });
+        }
+        let mut sum = sum.ok_or_else(|| overflow(node))?;
+        if offset.uniform() != Some(0.0) {
+            let addend = self.numbers(offset.shape.clone(), integers(&offset))?;
+            sum = self.node(Domain::Onnx, "Add", vec![sum, addend], &[]);
+        }
+        self.requantise(sum, (choice.shift, vec![1]), &[total], 0, target)
+    }
+
+    /// LayerNormalization of rows of `n`.
+    pub(super) fn normalize(
+        &mut self,
+        id: ValueId,
+        node: &Node,
+        (x, axis, n, epsilon): (ValueId, i64, usize, f64),
+        (scale, offset): (&Array, &Array),
+    ) -> Result<(), QuantiseError> {
+        let x = self.signed(node, x)?;
+        let cube = (n as f64).powi(3);
+        let parameters = (0..=24_u32).find_map(|shift| {
+            let units = x.scale * f64::from(1_u32 << shift);
+            let epsilon = nearest(epsilon * cube / (units * units)).clamp(1.0, 1e18) as i64;
+            let parameters = Normalize { axis, center: true, shift, epsilon, gain: MAX_GAIN };
+            parameters.most(n).map(|_| parameters)
+        });
+        let refuse = || QuantiseError::unsupported(node, "its rows are too long, or hardly differ from 0");
+        let Normalize { center, shift, epsilon, gain, .. } = parameters.ok_or_else(refuse)?;
+        let attrs = [
+            ("axis", axis),
+            ("center", center.into()),
+            ("epsilon", epsilon),
+            ("gain", gain),
+            ("shift", shift.into()),
+        ];
+        let name = self.node(Domain::Hallmark, "IntegerNormalize", vec![x.name], &attrs);
+        let unit = (n as f64).sqrt() / gain as f64;
+        let normal = Quant { name, dtype: DType::I16, scale: unit, low: -gain, high: gain };
+        let target = Target::of(self.range(id), (f64::NEG_INFINITY, f64::INFINITY));
+        let quant = self.linear(node, vec![(normal, scale.clone())], offset, target)?;
+        self.is(id, quant);
+        Ok(())
+    }
+}
