@@ -179,6 +179,12 @@ pub enum ModelCommand {
         #[arg(long)]
         int8: bool,
     },
+    /// Make a model of integers from an ONNX model of floats, so that its answers can be proved
+    ///
+    /// Runs the model on samples to learn its ranges, and adds the new model, with an id of its own, to the home. Prints how far the new
+    /// outputs are from the old ones. Exits with 1 if an operator has no integer form (it is named) or the samples do not fit, 2 if the name
+    /// is taken by a shipped model, 4 if a file cannot be read.
+    Quantize(Quantize),
     /// List shipped and stored models
     List,
     /// Show a model's id, files, inputs, outputs and operators
@@ -186,6 +192,22 @@ pub enum ModelCommand {
         /// The model
         model: String,
     },
+}
+
+/// `model quantize`.
+#[derive(Args, Clone, Debug)]
+pub struct Quantize {
+    /// The model
+    pub model: String,
+    /// Inputs like those to come, many rows: .npz by input name, or .npy for a single input
+    #[arg(long, value_name = "FILE")]
+    pub calibrate: PathBuf,
+    /// The right class of each row (.npy of integers): prints the accuracy before and after
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// A local name [default: the model's, with -int8]
+    #[arg(long)]
+    pub name: Option<String>,
 }
 
 /// `infer`.

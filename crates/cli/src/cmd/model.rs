@@ -16,6 +16,8 @@ use crate::model::{self, Copy, Kind};
 use crate::shipped::{LANGUAGES, SHIPPED, Shipped, ShippedLanguage};
 use crate::tensor_io::InputSpec;
 
+mod quantize;
+
 /// Runs `model COMMAND`.
 pub fn run(app: &App, command: ModelCommand) -> Result<Exit> {
     match command {
@@ -23,6 +25,7 @@ pub fn run(app: &App, command: ModelCommand) -> Result<Exit> {
             let arithmetic = int8.then_some(Arithmetic::Int8);
             add(app, &file, name.as_deref(), arithmetic)
         }
+        ModelCommand::Quantize(args) => quantize::run(app, &args),
         ModelCommand::List => list(app),
         ModelCommand::Show { model } => show(app, &model),
     }
@@ -30,13 +33,7 @@ pub fn run(app: &App, command: ModelCommand) -> Result<Exit> {
 }
 
 fn add(app: &App, file: &Path, name: Option<&str>, arithmetic: Option<Arithmetic>) -> Result<()> {
-    if let Some(name) =
-        name.filter(|name| Shipped::named(name).is_some() || ShippedLanguage::named(name).is_some())
-    {
-        return Err(Note::usage(format!("`{name}` is the name of a shipped model"))
-            .hint("choose another")
-            .error());
-    }
+    check_free(name)?;
     let copy = Copy::from_path(file, arithmetic).context("the model was not added")?;
     usable(&copy)
         .with_context(|| format!("{} is refused", file.display()))
@@ -53,6 +50,16 @@ fn add(app: &App, file: &Path, name: Option<&str>, arithmetic: Option<Arithmetic
         || vec![format!("added {}{}", copy.id(), name.map(|name| format!(" as {name}")).unwrap_or_default())],
     );
     Ok(())
+}
+
+/// Refuses a local name that a shipped model has.
+fn check_free(name: Option<&str>) -> Result<()> {
+    match name.filter(|name| Shipped::named(name).is_some() || ShippedLanguage::named(name).is_some()) {
+        Some(name) => Err(Note::usage(format!("`{name}` is the name of a shipped model"))
+            .hint("choose another")
+            .error()),
+        None => Ok(()),
+    }
 }
 
 /// A model that takes text has what text needs: what could never answer is not stored.
