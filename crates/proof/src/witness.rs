@@ -154,10 +154,21 @@ impl Witness {
                 }
                 self.read(circuit, *lookup, table.0, *column, values.iter().map(|v| v >> shift), None)?;
             }
+            Step::Quotient { dividend, divisor, column } => {
+                let a = evaluate(circuit, &self.columns, dividend);
+                let b = evaluate(circuit, &self.columns, divisor);
+                let quotient = |(&a, &b): (&i64, &i64)| if b == 0 { 0 } else { (2 * a + b).div_euclid(2 * b) };
+                self.columns[column.0] = a.iter().zip(&b).map(quotient).map(narrow).collect::<Result<_, _>>()?;
+            }
+            Step::Root { expr, column } => {
+                let values = evaluate(circuit, &self.columns, expr);
+                let root = |v: i64| u64::try_from(v).map(u64::isqrt).map_or(Err(WitnessError::Bound(v)), |r| narrow(r as i64));
+                self.columns[column.0] = values.into_iter().map(root).collect::<Result<_, _>>()?;
+            }
             Step::Apply { expr, table, offset, column, lookup } => {
                 let values = evaluate(circuit, &self.columns, expr);
                 let offset = offset.as_ref().map(|offset| evaluate(circuit, &self.columns, offset));
-                self.read(circuit, *lookup, table.0, *column, values.into_iter(), offset)?;
+                self.read(circuit, *lookup, table.0, Some(*column), values.into_iter(), offset)?;
             }
         }
         Ok(())
@@ -169,20 +180,24 @@ impl Witness {
         circuit: &Circuit,
         lookup: usize,
         table: usize,
-        column: ColumnId,
+        column: Option<ColumnId>,
         inputs: impl Iterator<Item = i64>,
         offset: Option<Vec<i64>>,
     ) -> Result<(), WitnessError> {
         let table = &circuit.tables[table];
-        let mut rows = Vec::with_capacity(circuit.column(column).shape.padded());
-        let mut out = Vec::with_capacity(rows.capacity());
+        let (mut rows, mut out) = (Vec::new(), Vec::new());
         for (at, input) in inputs.enumerate() {
             rows.push(row(table, input)?);
+            if column.is_none() {
+                continue;
+            }
             let value = table.output(input).ok_or(WitnessError::Bound(input))?;
             out.push(narrow(value + offset.as_ref().map_or(0, |offset| offset[at]))?);
         }
         self.rows[lookup] = rows;
-        self.columns[column.0] = out;
+        if let Some(column) = column {
+            self.columns[column.0] = out;
+        }
         Ok(())
     }
 }
@@ -198,6 +213,12 @@ fn narrow(value: i64) -> Result<i32, WitnessError> {
 /// The padded values of an expression.
 pub fn evaluate(circuit: &Circuit, columns: &[Vec<i32>], expr: &Expr) -> Vec<i64> {
     let mut out = vec![expr.constant; expr.shape.padded()];
+    if expr.inside != 0 {
+        let axes: Vec<(usize, usize)> = expr.shape.0.iter().copied().zip(expr.shape.strides()).collect();
+        walk(&axes, 0, &mut |start, count, stride| {
+            (0..count).for_each(|i| out[start + i * stride] += expr.inside);
+        });
+    }
     for (coefficient, term) in &expr.terms {
         let mut add = |values: &[i32]| {
             for (out, &v) in out.iter_mut().zip(values) {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use hallmark_model::graph::ValueId;
 
+use crate::field::{E, PrimeCharacteristicRing};
+
 mod map;
 mod table;
 
@@ -43,6 +45,18 @@ impl Shape {
     /// Whether an axis has padding.
     pub fn has_padding(&self) -> bool {
         self.0.iter().any(|n| !n.is_power_of_two())
+    }
+
+    /// The multilinear extension of "not in the padding" at `point`.
+    pub fn inside(&self, point: &[E]) -> E {
+        let mut rest = point;
+        let mut product = E::ONE;
+        for (&n, log) in self.0.iter().zip(self.logs()) {
+            let (own, after) = rest.split_at(log);
+            rest = after;
+            product *= table::prefix(own, n).0;
+        }
+        product
     }
 
     /// Strides of the padded tensor.
@@ -158,6 +172,8 @@ pub struct Expr {
     pub terms: Vec<(i64, Term)>,
     /// What is added everywhere, padding included.
     pub constant: i64,
+    /// What is added outside the padding.
+    pub inside: i64,
 }
 
 impl Expr {
@@ -168,12 +184,28 @@ impl Expr {
 
     /// A view.
     pub fn view(view: View, shape: Shape) -> Self {
-        Self { shape, terms: vec![(1, Term::View(view))], constant: 0 }
+        Self { terms: vec![(1, Term::View(view))], ..Self::zero(shape) }
+    }
+
+    /// Nothing but zeros.
+    pub fn zero(shape: Shape) -> Self {
+        Self { shape, terms: Vec::new(), constant: 0, inside: 0 }
+    }
+
+    /// One contraction.
+    pub fn contraction(contraction: Contraction, shape: Shape) -> Self {
+        Self { terms: vec![(1, Term::Contraction(contraction))], ..Self::zero(shape) }
+    }
+
+    /// Whether it is its terms alone.
+    pub fn is_linear(&self) -> bool {
+        self.constant == 0 && self.inside == 0
     }
 
     /// Adds `coefficient * other`, which has the same shape.
     pub fn add(&mut self, coefficient: i64, other: Self) {
         self.constant += coefficient * other.constant;
+        self.inside += coefficient * other.inside;
         self.terms.extend(other.terms.into_iter().map(|(c, term)| (coefficient * c, term)));
     }
 }
@@ -222,10 +254,26 @@ pub enum Step {
         limbs: Vec<(ColumnId, usize)>,
         /// The table that gives the result.
         table: TableId,
-        /// Where the table's outputs go.
-        column: ColumnId,
+        /// Where the table's outputs go, if anywhere.
+        column: Option<ColumnId>,
         /// The lookup that this fills.
         lookup: usize,
+    },
+    /// Elementwise `floor((2 a + b) / (2 b))`, and 0 where `b` is.
+    Quotient {
+        /// The dividend `a`.
+        dividend: Expr,
+        /// The divisor `b`, not negative.
+        divisor: Expr,
+        /// Where it goes.
+        column: ColumnId,
+    },
+    /// The floor of the square root.
+    Root {
+        /// What it is of.
+        expr: Expr,
+        /// Where it goes.
+        column: ColumnId,
     },
     /// `offset + table(expr)`.
     Apply {

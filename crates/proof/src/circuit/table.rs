@@ -95,7 +95,7 @@ fn index(point: &[E]) -> E {
 
 /// Sums over the rows `i < threshold` of `eq(point, i)` and of `eq(point, i) * i`: one term for each 1 bit of the
 /// threshold, which stands for the rows that agree with it above that bit and have 0 there.
-fn prefix(point: &[E], threshold: usize) -> (E, E) {
+pub(super) fn prefix(point: &[E], threshold: usize) -> (E, E) {
     let bits = point.len();
     if threshold >> bits != 0 {
         return (E::ONE, index(point));

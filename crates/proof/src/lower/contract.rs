@@ -86,7 +86,7 @@ fn matmul(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let left = labels(&a, if rows { &[1, 2] } else { &[2] });
     let right = labels(&b, if columns { &[2, 3] } else { &[2] });
     let contraction = builder.contraction((a.view, left), (b.view, right), out_labels, sizes);
-    builder.set(node, Expr { shape: out, terms: vec![(1, Term::Contraction(contraction))], constant: 0 })
+    builder.set(node, Expr::contraction(contraction, out))
 }
 
 /// `ConvInteger`: the windows of the input as a view, contracted with the filters.
@@ -134,8 +134,7 @@ fn conv(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     out.extend((0..spatial).map(position));
     let out_sizes: Vec<usize> = out.iter().map(|&label| sizes[label]).collect();
     let contraction = builder.contraction((left_view, left), (View { column, map: None }, right), out, sizes);
-    let split =
-        Expr { shape: Shape(out_sizes), terms: vec![(1, Term::Contraction(contraction))], constant: 0 };
+    let split = Expr::contraction(contraction, Shape(out_sizes));
     let expr = join_channels(builder, split, &conv)?;
     builder.set(node, expr)
 }

@@ -45,7 +45,7 @@ fn cast(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
 }
 
 /// A wire, stretched to `shape`.
-fn stretch(builder: &mut Builder<'_>, node: &Node, x: Expr, shape: &Shape) -> Result<Expr, LowerError> {
+pub fn stretch(builder: &mut Builder<'_>, node: &Node, x: Expr, shape: &Shape) -> Result<Expr, LowerError> {
     if x.shape == *shape {
         return Ok(x);
     }
@@ -64,7 +64,7 @@ fn spread(builder: &mut Builder<'_>, node: &Node, x: &Fixed, shape: &Shape) -> R
 
 fn sum(builder: &mut Builder<'_>, node: &Node, sign: i64) -> Result<(), LowerError> {
     let shape = builder.shape_of(Builder::output(node)?)?;
-    let mut total = Expr { shape: shape.clone(), terms: Vec::new(), constant: 0 };
+    let mut total = Expr::zero(shape.clone());
     for (index, sign) in [(0, 1), (1, sign)] {
         let part = match builder.operand(node, index)? {
             Operand::Wire(x) => stretch(builder, node, x, &shape)?,
@@ -106,21 +106,21 @@ fn labels(own: &Shape, sizes: &mut Vec<usize>, requests: bool, rank: usize) -> V
 }
 
 /// The elementwise product of two wires, with numpy's broadcasting.
-fn elementwise(builder: &mut Builder<'_>, a: Expr, b: Expr, shape: Shape) -> Result<Expr, LowerError> {
+pub fn elementwise(builder: &mut Builder<'_>, a: Expr, b: Expr, shape: Shape) -> Result<Expr, LowerError> {
     let mut sizes = shape.0.clone();
     let rank = sizes.len();
     let sides = [&a.shape, &b.shape].map(|own| labels(own, &mut sizes, true, rank));
     let [left, right] = sides;
     let (a, b) = (builder.view(a)?, builder.view(b)?);
     let contraction = builder.contraction((a, left), (b, right), (0..rank).collect(), sizes);
-    Ok(Expr { shape, terms: vec![(1, Term::Contraction(contraction))], constant: 0 })
+    Ok(Expr::contraction(contraction, shape))
 }
 
 /// `x` times a constant that broadcasts to it. Weights take the factor into their own column of the model's commitment, so that a
 /// convolution with its scales costs what the convolution costs.
 pub fn scale(builder: &mut Builder<'_>, node: &Node, x: Expr, by: &Fixed) -> Result<Expr, LowerError> {
     if let Some(by) = by.scalar() {
-        let mut out = Expr { shape: x.shape.clone(), terms: Vec::new(), constant: 0 };
+        let mut out = Expr::zero(x.shape.clone());
         out.add(by, x);
         return Ok(out);
     }
@@ -135,16 +135,16 @@ pub fn scale(builder: &mut Builder<'_>, node: &Node, x: Expr, by: &Fixed) -> Res
         })
         .collect();
     let mut x = x;
-    if x.constant != 0 {
+    if !x.is_linear() {
         let shape = x.shape.clone();
         x = Expr::view(builder.view(x)?, shape);
     }
-    let mut out = Expr { shape: x.shape.clone(), terms: Vec::new(), constant: 0 };
+    let mut out = Expr::zero(x.shape.clone());
     for (coefficient, term) in x.terms {
         let scaled = match absorb(builder, &term, &strides, by)? {
             Some(term) => term,
             None => {
-                let own = Expr { shape: x.shape.clone(), terms: vec![(1, term)], constant: 0 };
+                let own = Expr { terms: vec![(1, term)], ..Expr::zero(x.shape.clone()) };
                 let view = builder.view(own)?;
                 let column = builder.weight(by)?;
                 let mut sizes = x.shape.0.clone();

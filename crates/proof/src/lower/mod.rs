@@ -19,6 +19,7 @@ mod contract;
 mod linear;
 mod movement;
 mod pool;
+mod normalize;
 mod requantize;
 mod split;
 
@@ -40,7 +41,7 @@ pub struct Operator {
 }
 
 const FAMILIES: &[&[Operator]] =
-    &[contract::OPERATORS, linear::OPERATORS, movement::OPERATORS, pool::OPERATORS, requantize::OPERATORS];
+    &[contract::OPERATORS, linear::OPERATORS, movement::OPERATORS, normalize::OPERATORS, pool::OPERATORS, requantize::OPERATORS];
 
 /// The row of a node's operator.
 fn operator(node: &Node) -> Option<&'static Operator> {
@@ -319,7 +320,9 @@ impl Builder<'_> {
 
     /// The expression as one view, committed to as a column of its own if it is not one.
     pub fn view(&mut self, expr: Expr) -> Result<View, LowerError> {
-        if let ([(1, Term::View(view))], 0) = (&expr.terms[..], expr.constant) {
+        if expr.is_linear()
+            && let [(1, Term::View(view))] = &expr.terms[..]
+        {
             return Ok(view.clone());
         }
         let clean = self.is_clean(&expr);
@@ -351,7 +354,7 @@ impl Builder<'_> {
 
     /// The expression seen through `map`.
     pub fn through(&mut self, expr: Expr, map: Map) -> Result<Expr, LowerError> {
-        let plain = expr.constant == 0 && expr.terms.iter().all(|(_, term)| matches!(term, Term::View(_)));
+        let plain = expr.is_linear() && expr.terms.iter().all(|(_, term)| matches!(term, Term::View(_)));
         let expr = if plain {
             expr
         } else {
@@ -359,7 +362,7 @@ impl Builder<'_> {
             Expr::view(self.view(expr)?, shape)
         };
         let shape = map.view.clone();
-        let mut out = Expr { shape, terms: Vec::new(), constant: 0 };
+        let mut out = Expr::zero(shape);
         for (coefficient, term) in expr.terms {
             let Term::View(view) = term else { continue };
             let map = match &view.map {
@@ -406,7 +409,7 @@ impl Builder<'_> {
 }
 
 /// The view with its padding cut off.
-fn mask(view: View, shape: Shape) -> View {
+pub fn mask(view: View, shape: Shape) -> View {
     let factors = shape
         .0
         .iter()

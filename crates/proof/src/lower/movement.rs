@@ -70,7 +70,7 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
         let numbers =
             tensor.as_slice::<i64>().ok_or_else(|| Builder::fail(node, "it does more than move elements"))?;
         let shape = builder.shape_of(*id)?;
-        let mut out = Expr { shape: shape.clone(), terms: Vec::new(), constant: 0 };
+        let mut out = Expr::zero(shape.clone());
         for (first, expr) in &sources {
             let count = expr.shape.0[1..].iter().product::<usize>() as i64;
             let own = |(y, &number): (usize, &i64)| {

@@ -6,7 +6,7 @@ use hallmark_model::ops::index::integers;
 use hallmark_model::ops::quantised::Requantize;
 use hallmark_receipt::DType;
 
-use super::{Builder, Expr, LowerError, Operator, Step, Table, linear};
+use super::{Builder, ColumnId, Expr, LowerError, Operator, Step, Table, linear};
 use crate::circuit::Lookup;
 
 /// The family's table.
@@ -56,25 +56,48 @@ pub fn divide(builder: &mut Builder<'_>, expr: Expr, shift: usize, table: Table)
     let shape = expr.shape.clone();
     // Padding divides 0 or the rounding constant alone: its quotient is 0, and so is a clamp of it.
     let constant = expr.constant;
-    let bare = Expr { constant: 0, ..expr.clone() };
+    let bare = Expr { constant: 0, inside: 0, ..expr.clone() };
     let zero = (constant >> shift == 0) && table.output(0) == Some(0);
     let clean = !shape.has_padding() || builder.is_clean(&bare) && zero;
-    let mut input = expr.clone();
-    let (mut columns, mut at) = (Vec::new(), 0);
-    for width in limbs(shift, shape.log()) {
-        let column = builder.witness(&shape, false)?;
-        let range = builder.table(Table::range(width));
-        builder.look_up(Lookup { table: range, input: Expr::column(column, &shape), shift: 0, output: None });
-        input.add(-(1 << at), Expr::column(column, &shape));
-        columns.push((column, width));
-        at += width;
-    }
+    let (input, columns, _) = remainder(builder, &expr, &limbs(shift, shape.log()))?;
     let column = builder.witness(&shape, clean)?;
     let table = builder.table(table);
     let output = Some(Expr::column(column, &shape));
     let lookup = builder.look_up(Lookup { table, input, shift, output });
-    builder.step(Step::Divide { expr, shift, limbs: columns, table, column, lookup });
+    builder.step(Step::Divide { expr, shift, limbs: columns, table, column: Some(column), lookup });
     Ok(Expr::column(column, &shape))
+}
+
+/// Asks that `0 <= expr < 2^bits`: all limbs but the highest are committed to, and the highest is what is left.
+pub fn range(builder: &mut Builder<'_>, expr: Expr, bits: usize) -> Result<(), LowerError> {
+    let shape = expr.shape.clone();
+    let mut widths = limbs(bits, shape.log());
+    let top = widths.pop().unwrap_or(0);
+    let (input, columns, shift) = remainder(builder, &expr, &widths)?;
+    let table = builder.table(Table::range(top));
+    let lookup = builder.look_up(Lookup { table, input, shift, output: None });
+    builder.step(Step::Divide { expr, shift, limbs: columns, table, column: None, lookup });
+    Ok(())
+}
+
+/// Commits to the low limbs of `expr`. What is left of it, the limbs' columns, and their bits together.
+fn remainder(
+    builder: &mut Builder<'_>,
+    expr: &Expr,
+    widths: &[usize],
+) -> Result<(Expr, Vec<(ColumnId, usize)>, usize), LowerError> {
+    let shape = &expr.shape;
+    let mut input = expr.clone();
+    let (mut columns, mut at) = (Vec::new(), 0);
+    for &width in widths {
+        let column = builder.witness(shape, false)?;
+        let table = builder.table(Table::range(width));
+        builder.look_up(Lookup { table, input: Expr::column(column, shape), shift: 0, output: None });
+        input.add(-(1 << at), Expr::column(column, shape));
+        columns.push((column, width));
+        at += width;
+    }
+    Ok((input, columns, at))
 }
 
 /// `table(expr)`, plus `offset` where there is one.

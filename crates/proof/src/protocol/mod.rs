@@ -373,11 +373,14 @@ impl Weight {
     }
 }
 
-/// `sum of coefficient * term value + constant`, divided by `2^shift`.
-fn combine(expr: &crate::circuit::Expr, values: &[E], shift: usize) -> E {
+/// The value at `point` of an expression divided by `2^shift`, from its terms' values there.
+fn combine(expr: &crate::circuit::Expr, values: &[E], shift: usize, point: &[E]) -> E {
     use crate::field::{Field, from_i64};
     let terms = expr.terms.iter().zip(values).map(|((c, _), value)| *value * from_i64(*c)).sum::<E>();
-    let sum = terms + E::from(from_i64(expr.constant));
+    let mut sum = terms + E::from(from_i64(expr.constant));
+    if expr.inside != 0 {
+        sum += expr.shape.inside(point) * from_i64(expr.inside);
+    }
     if shift == 0 { sum } else { sum * crate::field::power_of_two(shift).inverse() }
 }
 

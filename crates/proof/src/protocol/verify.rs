@@ -82,7 +82,7 @@ pub fn verify<P: Pcs>(
     t.absorb(&proof.multiplicities);
     t.absorb(&proof.terms);
     fractions(&plan, &proof, &reduced, alpha, beta)?;
-    zeros(&plan, &proof)?;
+    zeros(&plan, &proof, &zero_point)?;
 
     // 3. Terms: views are claims on columns, contractions are sums of products.
     let mut points = Vec::with_capacity(plan.terms.len());
@@ -144,8 +144,9 @@ fn fractions(
         let (input, rest) = values.split_at(lookup.input.terms.len());
         let (output, rest) = rest.split_at(lookup.output.as_ref().map_or(0, |e| e.terms.len()));
         values = rest;
-        let output = lookup.output.as_ref().map_or(E::ZERO, |e| combine(e, output, 0));
-        of_lookup.push(fingerprint(combine(&lookup.input, input, lookup.shift), output, lookup.table.0));
+        let point = &reduced.point[reduced.point.len() - lookup.input.shape.log()..];
+        let output = lookup.output.as_ref().map_or(E::ZERO, |e| combine(e, output, 0, point));
+        of_lookup.push(fingerprint(combine(&lookup.input, input, lookup.shift, point), output, lookup.table.0));
     }
     for (part, (weight, before)) in plan.parts.iter().zip(&placement.blocks) {
         let (own, fingerprint) = match part {
@@ -168,13 +169,13 @@ fn fractions(
 }
 
 /// That every identity is zero at its point.
-fn zeros(plan: &Plan<'_>, proof: &Proof) -> Result<(), ProofError> {
+fn zeros(plan: &Plan<'_>, proof: &Proof, point: &[E]) -> Result<(), ProofError> {
     let first = plan.terms.iter().position(|(_, place)| *place == Place::Zero).unwrap_or(plan.terms.len());
     let mut values = &proof.terms[first..];
     for (index, expr) in plan.circuit.zeros.iter().enumerate() {
         let (own, rest) = values.split_at(expr.terms.len());
         values = rest;
-        if combine(expr, own, 0) != E::ZERO {
+        if combine(expr, own, 0, &point[point.len() - expr.shape.log()..]) != E::ZERO {
             return Err(ProofError::Identity(index));
         }
     }

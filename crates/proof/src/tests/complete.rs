@@ -5,7 +5,7 @@ use hallmark_model::reference;
 use hallmark_model::skeleton::Skeleton;
 use hallmark_receipt::{Digest, Tensor};
 
-use super::models::{Random, lenet, mlp};
+use super::models::{Random, encoder, lenet, mlp};
 use crate::pcs::{Direct, Pcs, Security, Whir};
 use crate::program::{Opened, Program};
 use crate::protocol::prove::{Committed, prove};
@@ -63,11 +63,18 @@ fn a_convolutional_network_is_proved() {
 }
 
 #[test]
+fn an_encoder_is_proved() {
+    round(&Direct, &encoder(1, [5, 12, 3], 1), 1, 2);
+    round(&Direct, &encoder(1, [8, 16, 2], 1), 3, 2);
+}
+
+#[test]
 #[ignore = "figures"]
 fn figures() {
     let whir = Whir { security: Security::Standard };
     round(&whir, &mlp(1, &[64, 64, 32, 10]), 1, 2);
     round(&whir, &lenet(1, 28), 1, 2);
+    round(&whir, &encoder(1, [32, 128, 4], 4), 1, 2);
     round(&whir, &mlp(1, &[1024, 1024, 1024, 1024, 1024]), 1, 2);
     round(&whir, &mlp(1, &[1024, 1024, 1024, 1024, 1024]), 64, 2);
 }

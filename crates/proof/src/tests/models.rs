@@ -194,3 +194,66 @@ pub fn lenet(seed: u64, side: usize) -> Graph {
     let y = dequantise(&mut make, at);
     make.done(&[y])
 }
+
+/// One block of a transformer's encoder: attention with `heads` heads, a feed-forward part, both with residuals and norms.
+pub fn encoder(seed: u64, [tokens, width, heads]: [usize; 3], layers: usize) -> Graph {
+    let mut random = Random(seed);
+    let ints = |v: &[i64]| Attr::Ints(v.to_vec());
+    let shape = |v: &[usize]| Tensor::vector(v.iter().map(|&n| n as i64).collect::<Vec<i64>>());
+    let (mut make, x) = Make::input(DType::F32, &[1, tokens, width]);
+    let mut at = quantise(&mut make, x);
+    let head = width / heads;
+    let exponentials: Vec<i32> = (0..256).map(|i| (4095.0 * (-f64::from(i) / 24.0).exp()) as i32).collect();
+    for _ in 0..layers {
+        let mut part = |make: &mut Make, random: &mut Random, order: &[i64]| {
+            let y = dense(make, random, at, [width, width]);
+            let y = requantise(make, y, random.multipliers(width), 14, false, 2);
+            let y = make.node("Reshape", &[], vec![In::Of(y), In::Is(shape(&[1, tokens, heads, head]))]);
+            make.node("Transpose", &[("perm", ints(order))], vec![In::Of(y)])
+        };
+        let q = part(&mut make, &mut random, &[0, 2, 1, 3]);
+        let k = part(&mut make, &mut random, &[0, 2, 3, 1]);
+        let v = part(&mut make, &mut random, &[0, 2, 1, 3]);
+        let scores = make.node("MatMulInteger", &[], vec![In::Of(q), In::Of(k)]);
+        let scores = requantise(&mut make, scores, Tensor::scalar(9_i32), 12, false, 1);
+        let table = Tensor::vector(exponentials.clone());
+        let weights = make.node("IntegerSoftmax", &[("axis", Attr::Int(-1))], vec![In::Of(scores), In::Is(table)]);
+        let mixed = make.node("MatMulInteger", &[], vec![In::Of(weights), In::Of(v)]);
+        let mixed = requantise(&mut make, mixed, Tensor::scalar(16_i32), 12, false, 1);
+        let mixed = make.node("Transpose", &[("perm", ints(&[0, 2, 1, 3]))], vec![In::Of(mixed)]);
+        let mixed = make.node("Reshape", &[], vec![In::Of(mixed), In::Is(shape(&[1, tokens, width]))]);
+        let mixed = dense(&mut make, &mut random, mixed, [width, width]);
+        let mixed = requantise(&mut make, mixed, random.multipliers(width), 13, false, 2);
+        at = normed(&mut make, &mut random, at, mixed, width);
+        let wide = dense(&mut make, &mut random, at, [width, 2 * width]);
+        let wide = requantise(&mut make, wide, random.multipliers(2 * width), 14, false, 2);
+        let gelu: Vec<i8> = (-128_i32..128).map(|v| if v < 0 { v / 16 } else { v } as i8).collect();
+        let wide = make.node("Table", &[], vec![In::Of(wide), In::Is(Tensor::vector(gelu))]);
+        let back = dense(&mut make, &mut random, wide, [2 * width, width]);
+        let back = requantise(&mut make, back, random.multipliers(width), 14, false, 2);
+        at = normed(&mut make, &mut random, at, back, width);
+    }
+    let y = dequantise(&mut make, at);
+    make.done(&[y])
+}
+
+/// The norm of a sum of two int8 values, with its gain and bias.
+fn normed(make: &mut Make, random: &mut Random, a: ValueId, b: ValueId, width: usize) -> ValueId {
+    let to = |n| [("to", Attr::Int(n))];
+    let [a, b] = [a, b].map(|x| make.node("Cast", &to(6), vec![In::Of(x)]));
+    let sum = make.node("Add", &[], vec![In::Of(a), In::Of(b)]);
+    let sum = requantise(make, sum, Tensor::scalar(3_i32), 2, false, 1);
+    let shift = (usize::BITS - (width * width * 16).leading_zeros()) as i64 / 2;
+    let attrs = [
+        ("axis", Attr::Int(-1)),
+        ("center", Attr::Int(1)),
+        ("shift", Attr::Int(shift)),
+        ("epsilon", Attr::Int(3)),
+        ("gain", Attr::Int(1448)),
+    ];
+    let u = make.node("IntegerNormalize", &attrs, vec![In::Of(sum)]);
+    let u = make.node("Cast", &to(6), vec![In::Of(u)]);
+    let u = make.node("Mul", &[], vec![In::Of(u), In::Is(random.int32(&[width], 300))]);
+    let u = make.node("Add", &[], vec![In::Of(u), In::Is(random.int32(&[width], 3000))]);
+    requantise(make, u, Tensor::scalar(24_i32), 15, false, 1)
+}
