@@ -157,12 +157,16 @@ impl Witness {
             Step::Quotient { dividend, divisor, column } => {
                 let a = evaluate(circuit, &self.columns, dividend);
                 let b = evaluate(circuit, &self.columns, divisor);
-                let quotient = |(&a, &b): (&i64, &i64)| if b == 0 { 0 } else { (2 * a + b).div_euclid(2 * b) };
-                self.columns[column.0] = a.iter().zip(&b).map(quotient).map(narrow).collect::<Result<_, _>>()?;
+                let quotient =
+                    |(&a, &b): (&i64, &i64)| if b == 0 { 0 } else { (2 * a + b).div_euclid(2 * b) };
+                self.columns[column.0] =
+                    a.iter().zip(&b).map(quotient).map(narrow).collect::<Result<_, _>>()?;
             }
             Step::Root { expr, column } => {
                 let values = evaluate(circuit, &self.columns, expr);
-                let root = |v: i64| u64::try_from(v).map(u64::isqrt).map_or(Err(WitnessError::Bound(v)), |r| narrow(r as i64));
+                let root = |v: i64| {
+                    u64::try_from(v).map(u64::isqrt).map_or(Err(WitnessError::Bound(v)), |r| narrow(r as i64))
+                };
                 self.columns[column.0] = values.into_iter().map(root).collect::<Result<_, _>>()?;
             }
             Step::Apply { expr, table, offset, column, lookup } => {

@@ -1,8 +1,8 @@
 //! The integer operators of the domain `ai.hallmark` (`quantised.md` §2): exact, with one rounding rule.
 
-use hallmark_receipt::{DType, Data, Element, Tensor};
+use hallmark_receipt::{DType, Data, Tensor};
 
-use super::dispatch::{dtype_attr, like, one, with_types};
+use super::dispatch::{dtype_attr, like, one};
 use super::index::{axis, split, strides};
 use super::infer::info;
 use super::{Domain, EvalCx, InferCx, OpDef, OpError};
@@ -11,8 +11,8 @@ use crate::graph::{Attrs, Dim, TypeInfo};
 /// The family's table.
 pub const OPS: &[OpDef] = &[
     row("Requantize", &["axis", "bits", "high", "low", "shift", "to"], infer_requantize, requantize),
-    row("Table", &[], infer_table, table),
-    row("IntegerSoftmax", &["axis"], infer_softmax, softmax),
+    row("Table", &["table", "to"], infer_table, table),
+    row("IntegerSoftmax", &["axis", "table"], infer_softmax, softmax),
     row("IntegerNormalize", &["axis", "center", "epsilon", "gain", "shift"], infer_normalize, normalize),
 ];
 
@@ -154,29 +154,66 @@ fn requantize(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
     )
 }
 
-fn infer_table(cx: &InferCx<'_>) -> Result<Vec<TypeInfo>, OpError> {
-    let table = cx.input(1)?;
-    if let Some([Dim::Known(n)]) = table.shape.as_deref()
-        && *n != 256
-    {
-        return Err(OpError::Shape { what: "a table of 256 entries", got: vec![*n] });
+/// The parameters of Table (§2.2), checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table<'a> {
+    /// The entries.
+    pub entries: &'a [i64; 256],
+    /// The result's type, which holds every entry.
+    pub to: DType,
+}
+
+impl<'a> Table<'a> {
+    /// The parameters that a node's attributes state.
+    pub fn of(attrs: &'a Attrs) -> Result<Self, OpError> {
+        let to = dtype_attr(attrs, "to", 0)?;
+        let (least, greatest) = match to {
+            DType::I8 => (-128, 127),
+            DType::U8 => (0, 255),
+            DType::I16 => (-32_768, 32_767),
+            DType::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+            _ => return Err(OpError::Attribute { name: "to", why: "must be int8, uint8, int16 or int32" }),
+        };
+        Ok(Self { entries: entries(attrs, least, greatest)?, to })
     }
-    Ok(vec![info(table.dtype, cx.input(0)?.shape.clone())])
+}
+
+/// The attribute `table`: 256 entries within bounds.
+fn entries(attrs: &Attrs, least: i64, greatest: i64) -> Result<&[i64; 256], OpError> {
+    let wrong = |why| OpError::Attribute { name: "table", why };
+    let values = attrs.ints("table").ok_or(wrong("is missing"))?;
+    let values: &[i64; 256] = values.try_into().map_err(|_| wrong("must have 256 entries"))?;
+    if values.iter().all(|v| (least..=greatest).contains(v)) {
+        Ok(values)
+    } else {
+        Err(wrong("has an entry out of range"))
+    }
+}
+
+fn infer_table(cx: &InferCx<'_>) -> Result<Vec<TypeInfo>, OpError> {
+    Ok(vec![info(Some(Table::of(cx.attrs())?.to), cx.input(0)?.shape.clone())])
 }
 
 /// §2.2: `table[x - min(type of x)]`.
 fn table(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
-    let table = cx.input(1)?;
-    if table.shape() != [256] {
-        return Err(OpError::Shape { what: "a table of 256 entries", got: table.shape().to_vec() });
-    }
-    cx.charge(cx.input(0)?.shape(), table.dtype())?;
-    let at: Vec<usize> = match cx.input(0)?.data() {
-        Data::I8(x) => x.iter().map(|&x| place(x)).collect(),
-        Data::U8(x) => x.iter().map(|&x| usize::from(x)).collect(),
+    let table = Table::of(cx.attrs())?;
+    cx.charge(cx.input(0)?.shape(), table.to)?;
+    let values: Vec<i64> = match cx.input(0)?.data() {
+        Data::I8(x) => x.iter().map(|&x| table.entries[place(x)]).collect(),
+        Data::U8(x) => x.iter().map(|&x| table.entries[usize::from(x)]).collect(),
         other => return Err(OpError::InputType { index: 0, got: other.dtype() }),
     };
-    like(cx, with_types!(cx, 1, [I8 U8 I16 I32], entries => looked_up(&at, entries)))
+    // Every entry is within the type.
+    let values = values.into_iter();
+    like(
+        cx,
+        match table.to {
+            DType::U8 => Data::U8(values.map(|v| v as u8).collect()),
+            DType::I8 => Data::I8(values.map(|v| v as i8).collect()),
+            DType::I16 => Data::I16(values.map(|v| v as i16).collect()),
+            _ => Data::I32(values.map(|v| v as i32).collect()),
+        },
+    )
 }
 
 /// Where the entry of `x` stands in a table of int8.
@@ -184,24 +221,17 @@ fn place(x: i8) -> usize {
     usize::from(x.cast_unsigned() ^ 0x80)
 }
 
-fn looked_up<T: Element + Copy + Default>(at: &[usize], entries: &[T]) -> Data {
-    T::into_data(at.iter().map(|&i| entries.get(i).copied().unwrap_or_default()).collect())
-}
-
 fn infer_softmax(cx: &InferCx<'_>) -> Result<Vec<TypeInfo>, OpError> {
-    if let Some(table) = cx.constant(1) {
-        exponentials(table)?;
-    }
+    exponentials(cx.attrs())?;
     Ok(vec![info(Some(DType::U8), cx.input(0)?.shape.clone())])
 }
 
-/// The table of IntegerSoftmax: 256 entries up to [`MAX_EXPONENTIAL`], the first one at least 1.
-fn exponentials(table: &Tensor) -> Result<&[i32; 256], OpError> {
-    let values = table.as_slice::<i32>().ok_or(OpError::InputType { index: 1, got: table.dtype() })?;
-    let shape = || OpError::Shape { what: "a table of 256 entries", got: table.shape().to_vec() };
-    let values: &[i32; 256] = values.try_into().map_err(|_| shape())?;
-    within(&values[..1], 1, MAX_EXPONENTIAL, "a first entry from 1 to 4095")?;
-    within(values, 0, MAX_EXPONENTIAL, "entries from 0 to 4095")?;
+/// The table of IntegerSoftmax (§2.3): 256 entries up to [`MAX_EXPONENTIAL`], the first one at least 1.
+pub fn exponentials(attrs: &Attrs) -> Result<&[i64; 256], OpError> {
+    let values = entries(attrs, 0, MAX_EXPONENTIAL.into())?;
+    if values[0] < 1 {
+        return Err(OpError::Attribute { name: "table", why: "must begin with at least 1" });
+    }
     Ok(values)
 }
 
@@ -229,7 +259,7 @@ fn along_axis<T: Copy, U: Copy + Default>(
 
 /// §2.3.
 fn softmax(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
-    let (x, table) = (cx.slice::<i8>(0)?, exponentials(cx.input(1)?)?);
+    let (x, table) = (cx.slice::<i8>(0)?, exponentials(cx.attrs())?);
     let shape = cx.input(0)?.shape();
     let at = axis(cx.attrs().int("axis", -1), shape.len())?;
     cx.charge(shape, DType::U8)?;
@@ -237,9 +267,9 @@ fn softmax(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, OpError> {
 }
 
 /// `floor((510 e + S) / (2 S))` with `e = table[max - x]` and S their sum.
-pub fn softmax_row(x: &[i8], table: &[i32; 256], y: &mut [u8]) {
+pub fn softmax_row(x: &[i8], table: &[i64; 256], y: &mut [u8]) {
     let most = x.iter().copied().max().unwrap_or(0);
-    let e = |x: i8| i64::from(table[usize::from(most.abs_diff(x))]);
+    let e = |x: i8| table[usize::from(most.abs_diff(x))];
     let sum: i64 = x.iter().map(|&x| e(x)).sum();
     for (y, &x) in y.iter_mut().zip(x) {
         // At most 255, as no summand is above the sum; the sum is above 0, as the maximum is among the elements.

@@ -8,7 +8,7 @@ use super::scale::LIMIT;
 use crate::graph::{Dim, Graph, Node, ValueId};
 use crate::ops::Domain;
 use crate::ops::index::{axis, integers};
-use crate::ops::quantised::{Normalize, Requantize};
+use crate::ops::quantised::{Normalize, Requantize, Table};
 
 /// All integers from `low` to `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,7 +356,7 @@ impl Walk<'_> {
     fn table(&self, node: &Node) -> Option<Interval> {
         let x = self.span(node, 0)?.all;
         let dtype = self.graph.values.get(Self::id(node, 0)?.0)?.info.dtype?;
-        let entries = integers(self.tensor(node, 1)?)?;
+        let entries = Table::of(&node.attrs).ok()?.entries;
         let first = range(dtype)?.low;
         let at = |x: i64| usize::try_from(x - first).ok();
         Interval::of(entries.get(at(x.low)?..=at(x.high)?)?.iter().copied())

@@ -184,7 +184,12 @@ impl Emitter<'_> {
         let inputs = vec![x.name.clone(), weights];
         let sums = if conv {
             let kept = |name: &str| Some((name.to_owned(), node.attrs.0.get(name)?.clone()));
-            self.node_with("ConvInteger", inputs, CONV.iter().copied().filter_map(kept).collect())
+            self.node_with(
+                Domain::Onnx,
+                "ConvInteger",
+                inputs,
+                CONV.iter().copied().filter_map(kept).collect(),
+            )
         } else {
             self.node(Domain::Onnx, "MatMulInteger", inputs, &[])
         };
@@ -212,7 +217,7 @@ impl Emitter<'_> {
         let group = ("group".to_owned(), Attr::Int(i64::try_from(channels).unwrap_or(i64::MAX)));
         let kept = |name: &str| Some((name.to_owned(), node.attrs.0.get(name)?.clone()));
         let attrs = CONV.iter().copied().filter_map(kept).chain([group]).collect();
-        Ok(self.node_with("ConvInteger", vec![x.name.clone(), ones], attrs))
+        Ok(self.node_with(Domain::Onnx, "ConvInteger", vec![x.name.clone(), ones], attrs))
     }
 }
 

@@ -286,12 +286,9 @@ impl Emitter<'_> {
         let entries: Vec<i64> = values.iter().map(of).collect();
         let low = entries.iter().copied().min().unwrap_or(low).min(0);
         let high = entries.iter().copied().max().unwrap_or(high).max(0);
-        let table = match target.dtype {
-            DType::U8 => Tensor::vector(entries.iter().map(|&q| q as u8).collect()),
-            _ => Tensor::vector(entries.iter().map(|&q| q as i8).collect()),
-        };
-        let inputs = vec![x.name, self.constant(&table)];
-        let name = self.node(Domain::Hallmark, "Table", inputs, &[]);
+        let to = if target.dtype == DType::U8 { 2 } else { 3 };
+        let attrs = vec![("table".to_owned(), Attr::Ints(entries)), ("to".to_owned(), Attr::Int(to))];
+        let name = self.node_with(Domain::Hallmark, "Table", vec![x.name], attrs);
         self.quants.insert(id, Quant { name, dtype: target.dtype, scale: target.scale, low, high });
         Ok(())
     }
@@ -299,10 +296,11 @@ impl Emitter<'_> {
     fn softmax(&mut self, id: ValueId, node: &Node, x: ValueId, axis: i64) -> Result<(), QuantiseError> {
         let x = self.signed(node, x)?;
         let entry = |d: i32| {
-            nearest(f64::from(MAX_EXPONENTIAL) * f64::from(exp((-x.scale * f64::from(d)) as f32))) as i32
+            nearest(f64::from(MAX_EXPONENTIAL) * f64::from(exp((-x.scale * f64::from(d)) as f32))) as i64
         };
-        let table = self.constant(&Tensor::vector((0..256).map(entry).collect::<Vec<i32>>()));
-        let name = self.node(Domain::Hallmark, "IntegerSoftmax", vec![x.name, table], &[("axis", axis)]);
+        let table = Attr::Ints((0..256).map(entry).collect());
+        let attrs = vec![("axis".to_owned(), Attr::Int(axis)), ("table".to_owned(), table)];
+        let name = self.node_with(Domain::Hallmark, "IntegerSoftmax", vec![x.name], attrs);
         self.quants.insert(id, Quant { name, dtype: DType::U8, scale: 1.0 / 255.0, low: 0, high: 255 });
         Ok(())
     }
@@ -421,9 +419,15 @@ impl Emitter<'_> {
     }
 
     /// A node of one output with any attributes; gives its name.
-    pub(super) fn node_with(&mut self, op: &str, inputs: Vec<String>, attrs: Vec<(String, Attr)>) -> String {
+    pub(super) fn node_with(
+        &mut self,
+        domain: Domain,
+        op: &str,
+        inputs: Vec<String>,
+        attrs: Vec<(String, Attr)>,
+    ) -> String {
         let output = self.fresh();
-        self.writer.node(Domain::Onnx, op, inputs, vec![output.clone()], attrs);
+        self.writer.node(domain, op, inputs, vec![output.clone()], attrs);
         output
     }
 

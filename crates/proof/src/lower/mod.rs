@@ -18,8 +18,8 @@ use crate::circuit::{
 mod contract;
 mod linear;
 mod movement;
-mod pool;
 mod normalize;
+mod pool;
 mod requantize;
 mod split;
 
@@ -40,8 +40,14 @@ pub struct Operator {
     pub lower: fn(&mut Builder<'_>, &Node) -> Result<(), LowerError>,
 }
 
-const FAMILIES: &[&[Operator]] =
-    &[contract::OPERATORS, linear::OPERATORS, movement::OPERATORS, normalize::OPERATORS, pool::OPERATORS, requantize::OPERATORS];
+const FAMILIES: &[&[Operator]] = &[
+    contract::OPERATORS,
+    linear::OPERATORS,
+    movement::OPERATORS,
+    normalize::OPERATORS,
+    pool::OPERATORS,
+    requantize::OPERATORS,
+];
 
 /// The row of a node's operator.
 fn operator(node: &Node) -> Option<&'static Operator> {

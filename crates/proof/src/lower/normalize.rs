@@ -2,8 +2,8 @@
 //! divisions and roots are hints of the prover, each pinned from both sides.
 
 use hallmark_model::graph::Node;
-use hallmark_model::ops::index::integers;
-use hallmark_model::ops::{Domain, OpError};
+use hallmark_model::ops::Domain;
+use hallmark_model::ops::quantised::{Normalize, exponentials};
 
 use super::linear::{elementwise, stretch};
 use super::pool::max_axis;
@@ -98,15 +98,13 @@ fn softmax(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let x = builder.wire(node, 0)?;
     let axis = axis(node, &x)?;
     let x = cut(builder, x)?;
-    let values = builder.fixed(node, 1)?.tensor.as_deref().and_then(integers);
-    let values = values.filter(|values| values.len() == 256 && values.iter().all(|v| (0..4096).contains(v)));
-    let values = values.ok_or_else(|| Builder::fail(node, "its table is not part of the skeleton"))?;
+    let values = exponentials(&node.attrs).map_err(|why| Builder::fail(node, why))?;
     let n = x.shape.0[axis];
     let greatest = max_axis(builder, x.clone(), axis)?;
     let mut below = stretch(builder, node, greatest, &x.shape)?;
     below = cut(builder, below)?;
     below.add(-1, x);
-    let exponentials = apply(builder, below, Table::values(0, values.into()), None)?;
+    let exponentials = apply(builder, below, Table::values(0, values.as_slice().into()), None)?;
     let exponentials = cut(builder, exponentials)?;
     let total = sum_along(builder, exponentials.clone(), axis)?;
     let shape = total.shape.clone();
@@ -121,13 +119,8 @@ fn normalize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let x = builder.wire(node, 0)?;
     let axis = axis(node, &x)?;
     let x = cut(builder, x)?;
-    let int = |name: &'static str, least: i64, greatest: i64| {
-        let value = node.attrs.opt_int(name).filter(|v| (least..=greatest).contains(v));
-        let why = OpError::Attribute { name, why: "is missing or out of range" };
-        value.ok_or_else(|| Builder::fail(node, why))
-    };
-    let (shift, center) = (int("shift", 0, 24)? as usize, node.attrs.int("center", 1) != 0);
-    let (epsilon, gain) = (int("epsilon", 1, 1 << 29)?, int("gain", 1, 1 << 14)?);
+    let form = Normalize::of(&node.attrs).map_err(|why| Builder::fail(node, why))?;
+    let (shift, center, epsilon, gain) = (form.shift as usize, form.center, form.epsilon, form.gain);
     let n = x.shape.0[axis];
     let shape = x.shape.clone();
     // c = n x - sum x

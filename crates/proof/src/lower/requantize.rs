@@ -2,8 +2,7 @@
 
 use hallmark_model::graph::Node;
 use hallmark_model::ops::Domain;
-use hallmark_model::ops::index::integers;
-use hallmark_model::ops::quantised::Requantize;
+use hallmark_model::ops::quantised::{self, Requantize};
 use hallmark_receipt::DType;
 
 use super::{Builder, ColumnId, Expr, LowerError, Operator, Step, Table, linear};
@@ -131,9 +130,7 @@ fn table(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
         Some(DType::U8) => 0,
         _ => return Err(Builder::fail(node, "a table takes int8 or uint8")),
     };
-    let fixed = builder.fixed(node, 1)?;
-    let values = fixed.tensor.as_deref().and_then(integers).filter(|values| values.len() == 256);
-    let values = values.ok_or_else(|| Builder::fail(node, "its table is not part of the skeleton"))?;
-    let out = apply(builder, x, Table::values(start, values.into()), None)?;
+    let form = quantised::Table::of(&node.attrs).map_err(|why| Builder::fail(node, why))?;
+    let out = apply(builder, x, Table::values(start, form.entries.as_slice().into()), None)?;
     builder.set(node, out)
 }

@@ -146,7 +146,11 @@ fn fractions(
         values = rest;
         let point = &reduced.point[reduced.point.len() - lookup.input.shape.log()..];
         let output = lookup.output.as_ref().map_or(E::ZERO, |e| combine(e, output, 0, point));
-        of_lookup.push(fingerprint(combine(&lookup.input, input, lookup.shift, point), output, lookup.table.0));
+        of_lookup.push(fingerprint(
+            combine(&lookup.input, input, lookup.shift, point),
+            output,
+            lookup.table.0,
+        ));
     }
     for (part, (weight, before)) in plan.parts.iter().zip(&placement.blocks) {
         let (own, fingerprint) = match part {

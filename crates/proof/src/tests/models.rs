@@ -203,9 +203,9 @@ pub fn encoder(seed: u64, [tokens, width, heads]: [usize; 3], layers: usize) -> 
     let (mut make, x) = Make::input(DType::F32, &[1, tokens, width]);
     let mut at = quantise(&mut make, x);
     let head = width / heads;
-    let exponentials: Vec<i32> = (0..256).map(|i| (4095.0 * (-f64::from(i) / 24.0).exp()) as i32).collect();
+    let exponentials: Vec<i64> = (0..256).map(|i| (4095.0 * (-f64::from(i) / 24.0).exp()) as i64).collect();
     for _ in 0..layers {
-        let mut part = |make: &mut Make, random: &mut Random, order: &[i64]| {
+        let part = |make: &mut Make, random: &mut Random, order: &[i64]| {
             let y = dense(make, random, at, [width, width]);
             let y = requantise(make, y, random.multipliers(width), 14, false, 2);
             let y = make.node("Reshape", &[], vec![In::Of(y), In::Is(shape(&[1, tokens, heads, head]))]);
@@ -216,8 +216,8 @@ pub fn encoder(seed: u64, [tokens, width, heads]: [usize; 3], layers: usize) -> 
         let v = part(&mut make, &mut random, &[0, 2, 1, 3]);
         let scores = make.node("MatMulInteger", &[], vec![In::Of(q), In::Of(k)]);
         let scores = requantise(&mut make, scores, Tensor::scalar(9_i32), 12, false, 1);
-        let table = Tensor::vector(exponentials.clone());
-        let weights = make.node("IntegerSoftmax", &[("axis", Attr::Int(-1))], vec![In::Of(scores), In::Is(table)]);
+        let attrs = [("axis", Attr::Int(-1)), ("table", ints(&exponentials))];
+        let weights = make.node("IntegerSoftmax", &attrs, vec![In::Of(scores)]);
         let mixed = make.node("MatMulInteger", &[], vec![In::Of(weights), In::Of(v)]);
         let mixed = requantise(&mut make, mixed, Tensor::scalar(16_i32), 12, false, 1);
         let mixed = make.node("Transpose", &[("perm", ints(&[0, 2, 1, 3]))], vec![In::Of(mixed)]);
@@ -227,8 +227,8 @@ pub fn encoder(seed: u64, [tokens, width, heads]: [usize; 3], layers: usize) -> 
         at = normed(&mut make, &mut random, at, mixed, width);
         let wide = dense(&mut make, &mut random, at, [width, 2 * width]);
         let wide = requantise(&mut make, wide, random.multipliers(2 * width), 14, false, 2);
-        let gelu: Vec<i8> = (-128_i32..128).map(|v| if v < 0 { v / 16 } else { v } as i8).collect();
-        let wide = make.node("Table", &[], vec![In::Of(wide), In::Is(Tensor::vector(gelu))]);
+        let gelu: Vec<i64> = (-128..128).map(|v| if v < 0 { v / 16 } else { v }).collect();
+        let wide = make.node("Table", &[("table", ints(&gelu)), ("to", Attr::Int(3))], vec![In::Of(wide)]);
         let back = dense(&mut make, &mut random, wide, [2 * width, width]);
         let back = requantise(&mut make, back, random.multipliers(width), 14, false, 2);
         at = normed(&mut make, &mut random, at, back, width);

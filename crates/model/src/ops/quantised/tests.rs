@@ -10,6 +10,12 @@ fn ints(list: &[(&'static str, i64)]) -> Vec<(&'static str, Attr)> {
     list.iter().map(|(name, value)| (*name, Attr::Int(*value))).collect()
 }
 
+fn with_table(table: Vec<i64>, list: &[(&'static str, i64)]) -> Vec<(&'static str, Attr)> {
+    let mut attrs = ints(list);
+    attrs.push(("table", Attr::Ints(table)));
+    attrs
+}
+
 /// The nearest integer to `a / b`, halves upwards.
 fn nearest(a: i128, b: i128) -> i128 {
     let (quotient, rest) = (a.div_euclid(b), a.rem_euclid(b));
@@ -57,11 +63,11 @@ fn what_is_out_of_range_is_refused() {
         assert!(requantize(&x, &one, &[attr]).is_err(), "{attr:?}");
     }
     assert!(requantize(&x, &Tensor::from_vec(vec![1, 1], vec![1_i32]).unwrap(), &[]).is_err());
-    let table = Tensor::vector(vec![0_i32; 256]);
-    assert!(hallmark("IntegerSoftmax", &[], &[&Tensor::vector(vec![1_i8]), &table]).is_err());
-    assert!(
-        hallmark("Table", &[], &[&Tensor::vector(vec![1_i8]), &Tensor::vector(vec![0_i8; 255])]).is_err()
-    );
+    let one = [&Tensor::vector(vec![1_i8])];
+    assert!(hallmark("IntegerSoftmax", &with_table(vec![0; 256], &[]), &one).is_err());
+    assert!(hallmark("Table", &with_table(vec![0; 255], &[("to", 3)]), &one).is_err());
+    assert!(hallmark("Table", &with_table(vec![128; 256], &[("to", 3)]), &one).is_err());
+    assert!(hallmark("Table", &with_table(vec![127; 256], &[("to", 3)]), &one).is_ok());
     let wide = Tensor::vector(vec![1_i8; 1024]);
     let normalize = |shift| {
         let attrs = ints(&[("center", 1), ("shift", shift), ("epsilon", 1), ("gain", 1)]);
@@ -81,17 +87,17 @@ proptest! {
 
     #[test]
     fn tables_are_looked_up(x in any::<i8>(), y in any::<u8>()) {
-        let table = Tensor::vector((0..256).map(|i| i * 7 - 900).collect::<Vec<i32>>());
-        let got = hallmark_one("Table", &[], &[&Tensor::vector(vec![x]), &table]);
+        let table = with_table((0..256).map(|i| i * 7 - 900).collect(), &[("to", 6)]);
+        let got = hallmark_one("Table", &table, &[&Tensor::vector(vec![x])]);
         prop_assert_eq!(got, Tensor::vector(vec![(i32::from(x) + 128) * 7 - 900]));
-        let got = hallmark_one("Table", &[], &[&Tensor::vector(vec![y]), &table]);
+        let got = hallmark_one("Table", &table, &[&Tensor::vector(vec![y])]);
         prop_assert_eq!(got, Tensor::vector(vec![i32::from(y) * 7 - 900]));
     }
 
     #[test]
-    fn softmax_shares_sum_to_about_one(x in prop::collection::vec(any::<i8>(), 1..40), step in 1..60_i32) {
-        let table: Vec<i32> = (0..256).map(|i| (4095 - i * step).max(0)).collect();
-        let y = hallmark_one("IntegerSoftmax", &[], &[&Tensor::vector(x.clone()), &Tensor::vector(table.clone())]);
+    fn softmax_shares_sum_to_about_one(x in prop::collection::vec(any::<i8>(), 1..40), step in 1..60_i64) {
+        let table: Vec<i64> = (0..256).map(|i| (4095 - i * step).max(0)).collect();
+        let y = hallmark_one("IntegerSoftmax", &with_table(table.clone(), &[]), &[&Tensor::vector(x.clone())]);
         let y = y.as_slice::<u8>().unwrap();
         let most = i128::from(*x.iter().max().unwrap());
         let e = |x: i8| i128::from(table[(most - i128::from(x)) as usize]);
@@ -123,7 +129,7 @@ proptest! {
 #[test]
 fn rows_lie_along_any_axis() {
     let x = Tensor::from_vec(vec![3, 2], vec![10_i8, 1, 20, 1, 30, 1]).unwrap();
-    let table = Tensor::vector((0..256).map(|i| if i == 0 { 100 } else { 0 }).collect::<Vec<i32>>());
-    let y = hallmark_one("IntegerSoftmax", &ints(&[("axis", 0)]), &[&x, &table]);
+    let table = (0..256).map(|i| if i == 0 { 100 } else { 0 }).collect();
+    let y = hallmark_one("IntegerSoftmax", &with_table(table, &[("axis", 0)]), &[&x]);
     assert_eq!(y, Tensor::from_vec(vec![3, 2], vec![0_u8, 85, 0, 85, 255, 85]).unwrap());
 }
