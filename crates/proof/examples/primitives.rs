@@ -1,5 +1,6 @@
-//! What the primitives cost on one thread: `cargo run --release --features prove --example primitives [LOG...]`. The field's
-//! arithmetic is as wide as the build's instruction set: `RUSTFLAGS="-C target-cpu=native"` is several times faster.
+//! What the primitives cost on one thread: `cargo run --release --features prove --example primitives
+//! [LOG...]`. The field's arithmetic is as wide as the build's instruction set: `RUSTFLAGS="-C
+//! target-cpu=native"` is several times faster.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::Duration;

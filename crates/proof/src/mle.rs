@@ -1,7 +1,8 @@
 //! Multilinear extensions over the boolean cube (`proof.md` §A).
 //!
-//! A table of 2^n values stands for the polynomial in n variables that takes them on the cube, **big-endian**: the first
-//! coordinate of a point belongs to the most significant bit of the index, so a row-major tensor's first axis comes first.
+//! A table of 2^n values stands for the polynomial in n variables that takes them on the cube,
+//! **big-endian**: the first coordinate of a point belongs to the most significant bit of the index, so a
+//! row-major tensor's first axis comes first.
 
 use p3_field::{ExtensionField, PackedValue};
 use p3_multilinear_util::point::Point;
@@ -43,8 +44,8 @@ pub fn evaluate(table: &[E], point: &[E]) -> E {
     PolyView::new(table).eval_ext::<F>(&Point::new(point.to_vec()))
 }
 
-/// A base table of n variables with its first variables fixed at `point`: a matrix of 2^`point.len()` rows, summed with the
-/// weights `eq(point, row)`.
+/// A base table of n variables with its first variables fixed at `point`: a matrix of 2^`point.len()` rows,
+/// summed with the weights `eq(point, row)`.
 ///
 /// # Panics
 /// If the table has no 2^n values or the point more than n coordinates: a caller's mistake.
@@ -52,8 +53,8 @@ pub fn fix_first(table: &[F], point: &[E]) -> Vec<E> {
     PolyView::new(table).compress_prefix(&Point::new(point.to_vec()), E::ONE).into_evals()
 }
 
-/// A base table of n variables with its last variables fixed at `point`: every row of 2^`point.len()` values evaluated
-/// there.
+/// A base table of n variables with its last variables fixed at `point`: every row of 2^`point.len()` values
+/// evaluated there.
 ///
 /// # Panics
 /// As [`fix_first`].
@@ -62,9 +63,10 @@ pub fn fix_last(table: &[F], point: &[E]) -> Vec<E> {
 }
 
 /// Fixes the most significant variable at `r`: half the table is left.
-pub fn fold<T: PrimeCharacteristicRing + Copy, R: Copy>(table: &mut Vec<T>, r: R)
+pub fn fold<T, R>(table: &mut Vec<T>, r: R)
 where
-    T: core::ops::Mul<R, Output = T>,
+    T: PrimeCharacteristicRing + Copy + core::ops::Mul<R, Output = T>,
+    R: Copy,
 {
     let half = table.len() / 2;
     let (low, high) = table.split_at_mut(half);

@@ -1,7 +1,8 @@
 //! WHIR (ePrint 2024/1586) over BLAKE3: short proofs that no trusted setup is behind.
 //!
-//! Columns of one size are the rows of one table, and all tables are stacked into one polynomial. The security regime is
-//! the Johnson bound, which is proved; nothing rests on a conjecture about larger radii. A handful of values is sent whole.
+//! Columns of one size are the rows of one table, and all tables are stacked into one polynomial. The
+//! security regime is the Johnson bound, which is proved; nothing rests on a conjecture about larger radii. A
+//! handful of values is sent whole.
 
 mod layout;
 mod wire;
@@ -36,7 +37,8 @@ type Commitment = MerkleCap<F, [u8; 32]>;
 #[cfg(feature = "prove")]
 type Committed = <Scheme as MultilinearPcs<E, Challenger>>::ProverData;
 
-/// Columns of no more values than 2^this, all together, are sent whole: up to there that is the shorter proof too.
+/// Columns of no more values than 2^this, all together, are sent whole: up to there that is the shorter proof
+/// too.
 const WHOLE_LOG: usize = 12;
 
 /// How unlikely a false opening is, whatever the prover computes.
@@ -56,7 +58,8 @@ struct Parameters {
     work: usize,
     /// log2 of how many times longer the first code is than the data.
     rate: usize,
-    /// The same of later codes, at most. They would thin out round by round, and a thin code's proximity gap is worse.
+    /// The same of later codes, at most. They would thin out round by round, and a thin code's proximity gap
+    /// is worse.
     last_rate: usize,
     /// Variables folded at first, and in each later round.
     folds: (usize, usize),
@@ -112,7 +115,8 @@ impl Whir {
         let layout = Layout::new(logs, folds.0)?;
         let folding_factor = FoldingFactor::ConstantFromSecondRound(folds.0, folds.1);
         let schedule = folding_factor.compute_folding_schedule(layout.log).map_err(|_| PcsError::TooLarge)?;
-        // Each round halves the domain and folds the data by more, so the code thins out; the last fold makes none.
+        // Each round halves the domain and folds the data by more, so the code thins out; the last fold makes
+        // none.
         let codes = schedule.iter().rev().skip(1).rev();
         let round_log_inv_rates = codes.scan(rate, |rate, fold| {
             *rate = (*rate + fold - 1).min(last_rate);
