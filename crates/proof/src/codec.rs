@@ -1,5 +1,5 @@
-//! Strict bytes of proofs (`proof.md` §A): fixed widths, canonical elements, counts that the reader knows beforehand,
-//! nothing left over. Whatever decodes encodes to the same bytes.
+//! Strict bytes of proofs (`proof.md` §A): fixed widths, canonical elements, counts that the reader knows
+//! beforehand, nothing left over. Whatever decodes encodes to the same bytes.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use crate::field::{self, BASE_BYTES, E, EXTENSION_BYTES, F};
@@ -122,7 +122,8 @@ impl Writer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// A count of 4 little-endian bytes. Counts are lengths of things that were sized by the prover itself, below 2^32.
+    /// A count of 4 little-endian bytes. Counts are lengths of things that were sized by the prover itself,
+    /// below 2^32.
     pub fn count(&mut self, count: usize) {
         self.raw(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
     }

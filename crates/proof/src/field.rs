@@ -1,7 +1,7 @@
 //! The field and its encodings (`proof.md` §A).
 //!
-//! Witnesses and weights are elements of KoalaBear, p = 2^31 - 2^24 + 1; challenges come from its quintic extension by
-//! X^5 + X^2 - 1, whose 154.9 bits every error term is divided by.
+//! Witnesses and weights are elements of KoalaBear, p = 2^31 - 2^24 + 1; challenges come from its quintic
+//! extension by X^5 + X^2 - 1, whose 154.9 bits every error term is divided by.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub use p3_field::{BasedVectorSpace, Field, PrimeCharacteristicRing, PrimeField32};
@@ -30,7 +30,8 @@ pub const EXTENSION_BYTES: usize = DEGREE * BASE_BYTES;
 /// log2 of the size of [`E`], rounded down.
 pub const FIELD_BITS: f64 = 154.9;
 
-/// The element that stands for a signed integer: `value mod p`. Two integers closer than p never share an element.
+/// The element that stands for a signed integer: `value mod p`. Two integers closer than p never share an
+/// element.
 pub fn from_i64(value: i64) -> F {
     // The remainder lies in 0..p, so it fits.
     F::from_u32(value.rem_euclid(i64::from(CHARACTERISTIC)) as u32)

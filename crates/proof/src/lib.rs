@@ -1,9 +1,10 @@
 //! Evidence from mathematics: a proof that the committed network turned this input into this output.
 //!
-//! The primitives are here, from the bottom up: the [`field`], the [`transcript`] that draws every challenge, multilinear
-//! extensions ([`mle`]), the polynomial commitment ([`pcs`]), the [`sumcheck`] of products, and the [`lookup`] argument. Byte
-//! formats and error terms are specified in `spec/proof.md`. The crate is pure: no clock, disk, threads, environment or
-//! randomness. A verifier needs no feature; the prover is behind `prove`.
+//! The primitives are here, from the bottom up: the [`field`], the [`transcript`] that draws every challenge,
+//! multilinear extensions ([`mle`]), the polynomial commitment ([`pcs`]), the [`sumcheck`] of products, and
+//! the [`lookup`] argument. Byte formats and error terms are specified in `spec/proof.md`. The crate is pure:
+//! no clock, disk, threads, environment or randomness. A verifier needs no feature; the prover is behind
+//! `prove`.
 //!
 //! A proof made here is *verifiable*; it hides nothing about its witness.
 
@@ -19,7 +20,8 @@ pub mod pcs;
 pub mod program;
 pub mod protocol;
 pub mod sumcheck;
-#[cfg(all(test, feature = "prove"))]
+#[cfg(test)]
+#[cfg(feature = "prove")]
 mod testing;
 #[cfg(all(test, feature = "prove"))]
 mod tests;

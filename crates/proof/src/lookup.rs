@@ -1,14 +1,15 @@
 //! Sums of fractions by GKR, the way that lookups are proved (`proof.md` §E; logUp-GKR, ePrint 2023/1284).
 //!
-//! Blocks of fractions are stacked into one cube whose rest is 0/1. A tree of fraction additions over it ends in one
-//! fraction; the argument shows that it is 0/d with d other than 0, and reduces that to the values of the stacked
-//! numerators and denominators at one point. The tree halves the cube by its most significant variable. The last
-//! denominator is the product of all, so no denominator vanishes.
+//! Blocks of fractions are stacked into one cube whose rest is 0/1. A tree of fraction additions over it ends
+//! in one fraction; the argument shows that it is 0/d with d other than 0, and reduces that to the values of
+//! the stacked numerators and denominators at one point. The tree halves the cube by its most significant
+//! variable. The last denominator is the product of all, so no denominator vanishes.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 #[cfg(feature = "prove")]
 mod prove;
-#[cfg(all(test, feature = "prove"))]
+#[cfg(test)]
+#[cfg(feature = "prove")]
 mod tests;
 
 use crate::codec::{CodecError, Reader, Writer};
@@ -27,8 +28,8 @@ pub const MAX_BLOCKS: usize = 1 << 20;
 /// One layer of the tree, as the prover sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// Of each round, the coefficients of X and X^2 of the round polynomial without its equality factor; the constant
-    /// follows from the claim.
+    /// Of each round, the coefficients of X and X^2 of the round polynomial without its equality factor; the
+    /// constant follows from the claim.
     pub rounds: Vec<[E; 2]>,
     /// The four values at the end: numerators of the lower and the upper half, then denominators.
     pub children: [E; 4],
@@ -50,7 +51,8 @@ pub enum LookupError {
     /// There is no block.
     #[error("a sum of no fractions")]
     Empty,
-    /// A block is larger than the one before, or there are too many or too large ones, or tables are not of its size.
+    /// A block is larger than the one before, or there are too many or too large ones, or tables are not of
+    /// its size.
     #[error("block {0} is out of order or has an impossible size")]
     Block(usize),
     /// Too few or too many layers, or coordinates of a point.
@@ -100,7 +102,8 @@ pub struct Reduced {
 /// What part each block has in a stacked table's value at a point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
-    /// In the blocks' order, the weight of a block's place, and how many coordinates of the point come before its own.
+    /// In the blocks' order, the weight of a block's place, and how many coordinates of the point come before
+    /// its own.
     pub blocks: Vec<(E, usize)>,
     /// The weight of the places that no block fills: numerator 0, denominator 1.
     pub filler: E,
@@ -190,10 +193,11 @@ fn begin(logs: &[usize], t: &mut Transcript) -> Result<usize, LookupError> {
     Ok(log)
 }
 
-/// Reduces "these fractions sum to zero, and no denominator vanishes" to claims on the stacked tables at one point.
+/// Reduces "these fractions sum to zero, and no denominator vanishes" to claims on the stacked tables at one
+/// point.
 ///
-/// The caller has absorbed the commitments behind numerators and denominators; it must check both values that come back,
-/// by [`placement`].
+/// The caller has absorbed the commitments behind numerators and denominators; it must check both values that
+/// come back, by [`placement`].
 pub fn verify(logs: &[usize], proof: &GkrProof, t: &mut Transcript) -> Result<Reduced, LookupError> {
     let log = begin(logs, t)?;
     if proof.layers.len() != log {
@@ -249,14 +253,14 @@ fn check_root(numerator: E, denominator: E) -> Result<(), LookupError> {
     if numerator == E::ZERO { Ok(()) } else { Err(LookupError::Sum) }
 }
 
-/// The claim after a round. With s(X) = s(0) + linear X + square X^2, the claim is (1 - z) s(0) + z s(1), which gives s(0)
-/// without a division; the next claim is s(r).
+/// The claim after a round. With s(X) = s(0) + linear X + square X^2, the claim is (1 - z) s(0) + z s(1),
+/// which gives s(0) without a division; the next claim is s(r).
 fn next_claim(claim: E, z: E, linear: E, square: E, r: E) -> E {
     claim - z * (linear + square) + r * (linear + r * square)
 }
 
-/// Bits of security against a false sum: in layer k the batching errs with probability 1/|E|, each of k rounds with
-/// 2/|E|, the choice of a half with 1/|E|.
+/// Bits of security against a false sum: in layer k the batching errs with probability 1/|E|, each of k
+/// rounds with 2/|E|, the choice of a half with 1/|E|.
 pub fn error_bits(logs: &[usize]) -> f64 {
     let log = cube(logs).unwrap_or(MAX_LOG);
     let events: usize = (0..log).map(|layer| 2 + 2 * layer).sum();

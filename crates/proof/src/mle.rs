@@ -1,16 +1,23 @@
 //! Multilinear extensions over the boolean cube (`proof.md` §A).
 //!
-//! A table of 2^n values stands for the polynomial in n variables that takes them on the cube, **big-endian**: the first
-//! coordinate of a point belongs to the most significant bit of the index, so a row-major tensor's first axis comes first.
+//! A table of 2^n values stands for the polynomial in n variables that takes them on the cube,
+//! **big-endian**: the first coordinate of a point belongs to the most significant bit of the index, so a
+//! row-major tensor's first axis comes first.
 
+use p3_field::{ExtensionField, PackedValue};
 use p3_multilinear_util::point::Point;
 use p3_multilinear_util::poly::{Poly, PolyView};
 
-use crate::field::{E, F, PrimeCharacteristicRing};
+use crate::field::{E, F, Field, PrimeCharacteristicRing};
 
 /// `eq(point, x)` for every x of the cube: 2^n weights whose sum is 1.
 pub fn eq_table(point: &[E]) -> Vec<E> {
-    Poly::new_from_point(point, E::ONE).into_evals()
+    if 1 << point.len() < <F as Field>::Packing::WIDTH {
+        return Poly::new_from_point(point, E::ONE).into_evals();
+    }
+    Poly::<<E as ExtensionField<F>>::ExtensionPacking>::new_packed_from_point::<F, E>(point, E::ONE)
+        .unpack::<F, E>()
+        .into_evals()
 }
 
 /// `eq(a, b)`: 1 where two corners are the same and 0 where they differ, extended to points of equal length.
@@ -37,16 +44,29 @@ pub fn evaluate(table: &[E], point: &[E]) -> E {
     PolyView::new(table).eval_ext::<F>(&Point::new(point.to_vec()))
 }
 
-/// Each row of `weights.len()` values, weighted and added up.
-pub fn dot_rows(rows: &[F], weights: &[E]) -> Vec<E> {
-    let row = |row: &[F]| row.iter().zip(weights).map(|(value, weight)| *weight * *value).sum();
-    rows.chunks_exact(weights.len()).map(row).collect()
+/// A base table of n variables with its first variables fixed at `point`: a matrix of 2^`point.len()` rows,
+/// summed with the weights `eq(point, row)`.
+///
+/// # Panics
+/// If the table has no 2^n values or the point more than n coordinates: a caller's mistake.
+pub fn fix_first(table: &[F], point: &[E]) -> Vec<E> {
+    PolyView::new(table).compress_prefix(&Point::new(point.to_vec()), E::ONE).into_evals()
+}
+
+/// A base table of n variables with its last variables fixed at `point`: every row of 2^`point.len()` values
+/// evaluated there.
+///
+/// # Panics
+/// As [`fix_first`].
+pub fn fix_last(table: &[F], point: &[E]) -> Vec<E> {
+    PolyView::new(table).compress_suffix(&Point::new(point.to_vec()), E::ONE).into_evals()
 }
 
 /// Fixes the most significant variable at `r`: half the table is left.
-pub fn fold<T: PrimeCharacteristicRing + Copy, R: Copy>(table: &mut Vec<T>, r: R)
+pub fn fold<T, R>(table: &mut Vec<T>, r: R)
 where
-    T: core::ops::Mul<R, Output = T>,
+    T: PrimeCharacteristicRing + Copy + core::ops::Mul<R, Output = T>,
+    R: Copy,
 {
     let half = table.len() / 2;
     let (low, high) = table.split_at_mut(half);
@@ -88,6 +108,10 @@ mod tests {
             prop_assert_eq!(evaluate(&lifted, point), sum);
             let weights = eq_table(point);
             prop_assert_eq!(weights.iter().zip(&table).map(|(w, t)| *w * *t).sum::<E>(), sum);
+            for cut in 0..=n {
+                prop_assert_eq!(evaluate(&fix_first(&table, &point[..cut]), &point[cut..]), sum);
+                prop_assert_eq!(evaluate(&fix_last(&table, &point[cut..]), &point[..cut]), sum);
+            }
             let mut folded = lifted.clone();
             for (i, r) in point.iter().enumerate() {
                 if i == 0 {

@@ -1,5 +1,5 @@
-//! Tables of extension elements as vectors of lanes, for provers. The width is what the build's instruction set has; one
-//! lane is the portable case and runs the same code.
+//! Tables of extension elements as vectors of lanes, for provers. The width is what the build's instruction
+//! set has; one lane is the portable case and runs the same code.
 
 use p3_field::{ExtensionField, PackedFieldExtension, PackedValue};
 use p3_multilinear_util::poly::Poly;

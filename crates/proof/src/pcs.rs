@@ -1,11 +1,13 @@
-//! Commitments to polynomials (`proof.md` §C): tables over the base field, called columns, behind one root; later their
-//! values at points that the transcript drew.
+//! Commitments to polynomials (`proof.md` §C): tables over the base field, called columns, behind one root;
+//! later their values at points that the transcript drew.
 //!
-//! [`Whir`] is what proofs use. [`Direct`] sends the columns themselves: slow, obvious, and what tests compare with.
+//! [`Whir`] is what proofs use. [`Direct`] sends the columns themselves: slow, obvious, and what tests
+//! compare with.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod direct;
-#[cfg(all(test, feature = "prove"))]
+#[cfg(test)]
+#[cfg(feature = "prove")]
 mod tests;
 mod whir;
 
@@ -80,8 +82,8 @@ pub enum PcsError {
 
 /// A commitment scheme for multilinear polynomials.
 ///
-/// Whoever calls has absorbed the root and everything that the points depend on before it drew the points: a scheme
-/// protects no point that the prover chose.
+/// Whoever calls has absorbed the root and everything that the points depend on before it drew the points: a
+/// scheme protects no point that the prover chose.
 pub trait Pcs {
     /// What the prover keeps of committed columns.
     #[cfg(feature = "prove")]
@@ -121,8 +123,8 @@ pub trait Pcs {
     /// Bits of security of an opening of `claims` claims, all its terms together; 0 where it refuses.
     fn error_bits(&self, logs: &[usize], claims: usize) -> f64;
 
-    /// log2 of how many sets of columns a prover may still choose from once the root is fixed. Errors of challenges drawn
-    /// between the root and the opening count as many times.
+    /// log2 of how many sets of columns a prover may still choose from once the root is fixed. Errors of
+    /// challenges drawn between the root and the opening count as many times.
     fn candidate_bits(&self, logs: &[usize]) -> f64;
 }
 

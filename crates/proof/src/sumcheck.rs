@@ -1,13 +1,14 @@
 //! Sumcheck of products, many at once (`proof.md` §D).
 //!
-//! Each instance claims that a product of one to three multilinear tables, summed over the cube, is a value. Rounds fix
-//! variables from the most significant on; an instance of fewer variables joins in the last rounds, so that its point is
-//! the **last** coordinates of the shared one.
+//! Each instance claims that a product of one to three multilinear tables, summed over the cube, is a value.
+//! Rounds fix variables from the most significant on; an instance of fewer variables joins in the last
+//! rounds, so that its point is the **last** coordinates of the shared one.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 #[cfg(feature = "prove")]
 mod prove;
-#[cfg(all(test, feature = "prove"))]
+#[cfg(test)]
+#[cfg(feature = "prove")]
 mod tests;
 
 use crate::codec::{CodecError, Reader, Writer};
@@ -35,15 +36,18 @@ pub struct Shape {
 /// What the prover sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SumcheckProof {
-    /// Of each round, the batched round polynomial h at 0, 2, 3, ... up to the largest degree; h(1) follows from the claim.
+    /// Of each round, the batched round polynomial h at 0, 2, 3, ... up to the largest degree; h(1) follows
+    /// from the claim.
     pub rounds: Vec<Vec<E>>,
     /// Of each instance, the values of its factors at its point.
     pub factors: Vec<Vec<E>>,
 }
 
-/// Where a batch of sums ends: the shared point, and of each instance the claimed values of its factors at the last
-/// coordinates of it.
-pub type Reduced = (Vec<E>, Vec<Vec<E>>);
+/// Of each instance, the claimed values of its factors at the last coordinates of the shared point.
+pub type FactorValues = Vec<Vec<E>>;
+
+/// Where a batch of sums ends: the shared point, and the factors there.
+pub type Reduced = (Vec<E>, FactorValues);
 
 /// Why a sumcheck fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -156,7 +160,8 @@ fn with_one(message: &[E], claim: E) -> Vec<E> {
 
 /// Reduces claimed sums of products to claimed values of the factors at one point.
 ///
-/// The caller has absorbed the commitments behind the factors; it must check every factor value that comes back.
+/// The caller has absorbed the commitments behind the factors; it must check every factor value that comes
+/// back.
 pub fn verify(
     shapes: &[Shape],
     claims: &[E],
@@ -195,8 +200,8 @@ pub fn verify(
     Ok((point, proof.factors.clone()))
 }
 
-/// Bits of security against a false batch: every round errs with probability degree / |E|, the coefficients with
-/// (instances - 1) / |E|.
+/// Bits of security against a false batch: every round errs with probability degree / |E|, the coefficients
+/// with (instances - 1) / |E|.
 pub fn error_bits(shapes: &[Shape]) -> f64 {
     let (log, degree) = largest(shapes);
     let events = log * degree + shapes.len().saturating_sub(1);

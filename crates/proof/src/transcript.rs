@@ -1,5 +1,5 @@
-//! The transcript that makes the argument non-interactive (`proof.md` §B): everything that the verifier knows or is sent
-//! is absorbed before the first challenge that depends on it.
+//! The transcript that makes the argument non-interactive (`proof.md` §B): everything that the verifier knows
+//! or is sent is absorbed before the first challenge that depends on it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use p3_blake3::Blake3;
@@ -10,7 +10,8 @@ use p3_symmetric::Hash;
 
 use crate::field::{E, F, PrimeCharacteristicRing};
 
-/// The challenger that the polynomial commitment needs: BLAKE3 over bytes, elements by their canonical encoding.
+/// The challenger that the polynomial commitment needs: BLAKE3 over bytes, elements by their canonical
+/// encoding.
 pub(crate) type Challenger = SerializingChallenger32<F, HashChallenger<u8, Blake3, 32>>;
 
 /// A chain of BLAKE3 over everything absorbed, from which challenges are drawn.
@@ -86,16 +87,16 @@ impl Transcript {
         (0..n).map(|_| self.draw()).collect()
     }
 
-    /// Finds a witness that passes [`Transcript::check_work`] with the same `bits` at this place, and absorbs it: about
-    /// 2^bits hashes. Above [`MAX_WORK`] there is none, and 0 comes back.
+    /// Finds a witness that passes [`Transcript::check_work`] with the same `bits` at this place, and absorbs
+    /// it: about 2^bits hashes. Above [`MAX_WORK`] there is none, and 0 comes back.
     #[cfg(feature = "prove")]
     pub fn grind(&mut self, bits: usize) -> F {
         self.head(Kind::Work, bits);
         if bits > MAX_WORK { F::ZERO } else { self.challenger.grind(bits) }
     }
 
-    /// Whether `witness` shows about 2^bits hashes of work that began after everything absorbed so far; absorbs it. Zero
-    /// bits take the witness 0 alone, and more than [`MAX_WORK`] are never shown.
+    /// Whether `witness` shows about 2^bits hashes of work that began after everything absorbed so far;
+    /// absorbs it. Zero bits take the witness 0 alone, and more than [`MAX_WORK`] are never shown.
     #[must_use]
     pub fn check_work(&mut self, bits: usize, witness: F) -> bool {
         self.head(Kind::Work, bits);

@@ -33,19 +33,23 @@ struct Fractions {
 
 /// Stacks the blocks; the rest of the cube is 0/1.
 fn stack(blocks: &[Block], log: usize) -> Result<Fractions, LookupError> {
+    // Before anything of the claimed size is allocated.
+    let fits = |log: usize, length: usize| length as u64 == 1 << log;
+    let whole = |block: &Block| {
+        fits(block.log, block.denominators.len())
+            && block.numerators.as_ref().is_none_or(|own| fits(block.log, own.len()))
+    };
+    if let Some(index) = blocks.iter().position(|block| !whole(block)) {
+        return Err(LookupError::Block(index));
+    }
     let mut numerators = Vec::with_capacity(1 << log);
     let mut denominators = Vec::with_capacity(1 << log);
-    for (index, block) in blocks.iter().enumerate() {
-        let length = 1 << block.log;
-        match &block.numerators {
-            Some(own) if own.len() != length => return Err(LookupError::Block(index)),
-            Some(own) => numerators.extend_from_slice(own),
-            None => numerators.resize(numerators.len() + length, F::ONE),
-        }
-        if block.denominators.len() != length {
-            return Err(LookupError::Block(index));
-        }
+    for block in blocks {
         denominators.extend_from_slice(&block.denominators);
+        match &block.numerators {
+            Some(own) => numerators.extend_from_slice(own),
+            None => numerators.resize(denominators.len(), F::ONE),
+        }
     }
     numerators.resize(1 << log, F::ZERO);
     denominators.resize(1 << log, E::ONE);

@@ -9,7 +9,8 @@ fn transcript() -> Transcript {
     Transcript::new("lookup test")
 }
 
-/// Blocks of these sizes whose fractions sum to zero: the first numerators of the last block are chosen so, if they can.
+/// Blocks of these sizes whose fractions sum to zero: the first numerators of the last block are chosen so,
+/// if they can.
 fn balanced(logs: &[usize], random: &mut Random) -> Vec<Block> {
     let mut blocks: Vec<Block> = logs
         .iter()
@@ -19,7 +20,8 @@ fn balanced(logs: &[usize], random: &mut Random) -> Vec<Block> {
             denominators: random.elements(1 << log),
         })
         .collect();
-    // A numerator is a base element: the last fraction of all can only cancel the rest through its denominator.
+    // A numerator is a base element: the last fraction of all can only cancel the rest through its
+    // denominator.
     let last = blocks.last_mut().unwrap();
     let place = last.denominators.len() - 1;
     let mut numerators = last.numerators.take().unwrap_or_else(|| vec![F::ONE; place + 1]);
@@ -91,7 +93,8 @@ fn every_changed_byte_is_refused() {
         let mut reader = Reader::new(&bytes);
         let refused = match GkrProof::read(&mut reader, &logs) {
             Err(error) => error == CodecError::NotCanonical,
-            // The end of the last layer is bound by its rounds alone; what it claims is for the caller to check.
+            // The end of the last layer is bound by its rounds alone; what it claims is for the caller to
+            // check.
             Ok(proof) => verify(&logs, &proof, &mut transcript()).is_err(),
         };
         assert!(refused, "byte {at}");
@@ -155,7 +158,8 @@ fn each_wrong_shape_has_its_error() {
     let denominators = vec![E::ONE; 2];
     let long = Block { log: 1, numerators: Some(vec![F::ONE; 4]), denominators: denominators.clone() };
     let short = Block { log: 2, numerators: None, denominators };
-    for block in [long, short] {
+    let huge = Block { log: MAX_LOG, ..short.clone() };
+    for block in [long, short, huge] {
         assert_eq!(prove(&[block], &mut transcript()).err(), Some(LookupError::Block(0)));
     }
 }

@@ -1,5 +1,5 @@
-//! The slow and obvious scheme: the root is a hash of the columns, the proof is the columns, and the verifier evaluates
-//! every claim itself. Nothing is left to chance but the hash.
+//! The slow and obvious scheme: the root is a hash of the columns, the proof is the columns, and the verifier
+//! evaluates every claim itself. Nothing is left to chance but the hash.
 
 use hallmark_receipt::domain;
 

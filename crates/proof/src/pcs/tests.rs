@@ -47,11 +47,16 @@ proptest! {
     #[test]
     fn both_schemes_agree_on_random_claims(
         logs in prop::collection::vec(0..10usize, 1..7),
+        large in any::<bool>(),
         of in prop::collection::vec(any::<u32>(), 1..6),
         seed in any::<u64>(),
         wrong in any::<u32>(),
     ) {
         let mut random = Random(seed);
+        let mut logs = logs;
+        if large {
+            logs.push(12); // beyond what is sent whole
+        }
         let table = columns(&logs, &mut random);
         let of: Vec<usize> = of.iter().map(|column| *column as usize % logs.len()).collect();
         let claims = claims(&table, &of, &mut random);
@@ -71,7 +76,7 @@ proptest! {
 #[test]
 fn one_column_may_have_many_claims_and_others_none() {
     let mut random = Random(4);
-    let table = columns(&[9, 2, 9, 0, 10], &mut random);
+    let table = columns(&[11, 2, 11, 0, 12], &mut random);
     let mut claims = claims(&table, &[2, 2, 4, 2, 1, 0, 0], &mut random);
     // Two columns of a size at one point, and one claim twice.
     claims[5] = Claim {
@@ -84,31 +89,39 @@ fn one_column_may_have_many_claims_and_others_none() {
     round_trip(&Whir::new(Security::High), &table, &claims);
 }
 
-#[test]
-fn every_changed_byte_is_refused() {
+/// Changes every `step`th byte, and cuts and lengthens.
+fn tamper(logs: &[usize], step: usize) {
     let mut random = Random(9);
-    for (logs, step) in [(vec![4, 3, 0], 1), (vec![9, 4], 7)] {
-        let table = columns(&logs, &mut random);
-        let claims = claims(&table, &[0, 1], &mut random);
-        let (root, proof) = round_trip(&STANDARD, &table, &claims);
-        for (at, bytes) in flips(&proof).step_by(step) {
-            let answer = STANDARD.verify(&root, &logs, &claims, &bytes, &mut transcript());
-            assert!(answer.is_err(), "byte {at}");
-        }
-        for at in (0..proof.len()).step_by(97) {
-            let short = STANDARD.verify(&root, &logs, &claims, &proof[..at], &mut transcript());
-            assert!(matches!(short, Err(PcsError::Codec(_))), "cut at {at}");
-        }
-        let longer = [proof.as_slice(), &[0]].concat();
-        let answer = STANDARD.verify(&root, &logs, &claims, &longer, &mut transcript());
-        assert_eq!(answer, Err(PcsError::Codec(CodecError::Trailing(1))));
+    let table = columns(logs, &mut random);
+    let claims = claims(&table, &[0, 1], &mut random);
+    let (root, proof) = round_trip(&STANDARD, &table, &claims);
+    let verify = |bytes: &[u8]| STANDARD.verify(&root, logs, &claims, bytes, &mut transcript());
+    for (at, bytes) in flips(&proof).step_by(step) {
+        assert!(verify(&bytes).is_err(), "byte {at}");
     }
+    for at in (0..proof.len()).step_by(97) {
+        assert!(matches!(verify(&proof[..at]), Err(PcsError::Codec(_))), "cut at {at}");
+    }
+    let longer = [proof.as_slice(), &[0]].concat();
+    assert_eq!(verify(&longer), Err(PcsError::Codec(CodecError::Trailing(1))));
+}
+
+#[test]
+fn changed_bytes_are_refused() {
+    tamper(&[4, 3, 0], 1);
+    tamper(&[12, 4], 61);
+}
+
+#[test]
+#[ignore = "exhaustive: a minute"]
+fn every_changed_byte_is_refused() {
+    tamper(&[12, 4], 1);
 }
 
 #[test]
 fn what_is_opened_is_bound() {
     let mut random = Random(6);
-    let logs = [9, 9, 3];
+    let logs = [12, 12, 3];
     let table = columns(&logs, &mut random);
     let made = claims(&table, &[0, 1, 2], &mut random);
     let (root, proof) = round_trip(&STANDARD, &table, &made);
@@ -126,7 +139,7 @@ fn what_is_opened_is_bound() {
     moved[2].point[0] += E::ONE;
     assert!(refused(&root, &logs, &moved));
     assert!(refused(&root, &logs, &made[..2]));
-    assert!(refused(&root, &[9, 9, 3, 0], &made));
+    assert!(refused(&root, &[12, 12, 3, 0], &made));
     let elsewhere = STANDARD.verify(&root, &logs, &made, &proof, &mut Transcript::new("elsewhere"));
     assert!(elsewhere.is_err());
     let high = Whir::new(Security::High).verify(&root, &logs, &made, &proof, &mut transcript());
@@ -136,7 +149,7 @@ fn what_is_opened_is_bound() {
 #[test]
 fn each_wrong_shape_has_its_error() {
     let mut random = Random(8);
-    let logs = [9, 2];
+    let logs = [12, 2];
     let table = columns(&logs, &mut random);
     let made = claims(&table, &[0, 1], &mut random);
     let (root, data) = STANDARD.commit(table).unwrap();
@@ -147,8 +160,8 @@ fn each_wrong_shape_has_its_error() {
     assert_eq!(verify(&[MAX_LOG, 0], &made), Err(PcsError::TooLarge));
     assert_eq!(verify(&vec![0; MAX_COLUMNS + 1], &made), Err(PcsError::TooLarge));
     assert_eq!(verify(&logs, &[]), Err(PcsError::NoClaim));
-    assert_eq!(verify(&[9, 3], &made), Err(PcsError::Claim(1)));
-    assert_eq!(verify(&[9], &made), Err(PcsError::Claim(1)));
+    assert_eq!(verify(&[12, 3], &made), Err(PcsError::Claim(1)));
+    assert_eq!(verify(&[12], &made), Err(PcsError::Claim(1)));
     let many = vec![made[0].clone(); MAX_CLAIMS + 1];
     assert_eq!(verify(&logs, &many), Err(PcsError::TooManyClaims(MAX_CLAIMS + 1)));
     assert_eq!(STANDARD.open(&data, &[], &mut transcript()), Err(PcsError::NoClaim));
@@ -159,7 +172,7 @@ fn each_wrong_shape_has_its_error() {
 
 #[test]
 fn every_size_reaches_its_level() {
-    for log in 0..=26 {
+    for log in 0..=MAX_LOG {
         for (security, wanted) in [(Security::Standard, 104.0), (Security::High, 120.0)] {
             for claims in [1, 200, 4096] {
                 let bits = Whir::new(security).error_bits(&[log], claims);
@@ -167,4 +180,11 @@ fn every_size_reaches_its_level() {
             }
         }
     }
+}
+
+#[test]
+fn candidates_are_those_of_the_johnson_bound() {
+    assert!(STANDARD.candidate_bits(&[12]).abs() < 1e-9);
+    let (rate, bits) = (4.0_f64, STANDARD.candidate_bits(&[20]));
+    assert!((bits - (10.0 * rate).log2()).abs() < 1e-9, "{bits}");
 }

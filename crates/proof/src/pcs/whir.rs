@@ -1,7 +1,8 @@
 //! WHIR (ePrint 2024/1586) over BLAKE3: short proofs that no trusted setup is behind.
 //!
-//! Columns of one size are the rows of one table, and all tables are stacked into one polynomial. The security regime is
-//! the Johnson bound, which is proved; nothing rests on a conjecture about larger radii. A handful of values is sent whole.
+//! Columns of one size are the rows of one table, and all tables are stacked into one polynomial. The
+//! security regime is the Johnson bound, which is proved; nothing rests on a conjecture about larger radii. A
+//! handful of values is sent whole.
 
 mod layout;
 mod wire;
@@ -36,8 +37,9 @@ type Commitment = MerkleCap<F, [u8; 32]>;
 #[cfg(feature = "prove")]
 type Committed = <Scheme as MultilinearPcs<E, Challenger>>::ProverData;
 
-/// Columns of no more values than 2^this, all together, are sent whole.
-const WHOLE_LOG: usize = 8;
+/// Columns of no more values than 2^this, all together, are sent whole: up to there that is the shorter proof
+/// too.
+const WHOLE_LOG: usize = 12;
 
 /// How unlikely a false opening is, whatever the prover computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,23 +50,26 @@ pub enum Security {
     High,
 }
 
-/// How a size is proved.
+/// How columns are proved.
 struct Parameters {
     /// Bits that each term alone has, work included.
     level: usize,
     /// Bits of work, at most.
     work: usize,
-    /// log2 of how many times longer the code is than the data.
+    /// log2 of how many times longer the first code is than the data.
     rate: usize,
+    /// The same of later codes, at most. They would thin out round by round, and a thin code's proximity gap
+    /// is worse.
+    last_rate: usize,
     /// Variables folded at first, and in each later round.
     folds: (usize, usize),
 }
 
 impl Security {
-    fn parameters(self, _log: usize) -> Parameters {
+    fn parameters(self) -> Parameters {
         match self {
-            Security::Standard => Parameters { level: 107, work: 16, rate: 2, folds: (4, 4) },
-            Security::High => Parameters { level: 123, work: 16, rate: 2, folds: (4, 4) },
+            Security::Standard => Parameters { level: 107, work: 14, rate: 2, last_rate: 5, folds: (6, 4) },
+            Security::High => Parameters { level: 127, work: 16, rate: 2, last_rate: 5, folds: (6, 4) },
         }
     }
 }
@@ -105,13 +110,22 @@ impl Whir {
 
     /// Places and configuration of columns that are not sent whole.
     fn plan(&self, logs: &[usize]) -> Result<(Layout, Config), PcsError> {
-        // Padding of small columns to the first folding can make the stack larger, which changes nothing but its size.
-        let Parameters { level, work, rate, folds } = self.security.parameters(total_log(logs)?);
+        total_log(logs)?;
+        let Parameters { level, work, rate, last_rate, folds } = self.security.parameters();
         let layout = Layout::new(logs, folds.0)?;
+        let folding_factor = FoldingFactor::ConstantFromSecondRound(folds.0, folds.1);
+        let schedule = folding_factor.compute_folding_schedule(layout.log).map_err(|_| PcsError::TooLarge)?;
+        // Each round halves the domain and folds the data by more, so the code thins out; the last fold makes
+        // none.
+        let codes = schedule.iter().rev().skip(1).rev();
+        let round_log_inv_rates = codes.scan(rate, |rate, fold| {
+            *rate = (*rate + fold - 1).min(last_rate);
+            Some(*rate)
+        });
         let parameters = ProtocolParameters {
             starting_log_inv_rate: rate,
-            round_log_inv_rates: Vec::new(),
-            folding_factor: FoldingFactor::ConstantFromSecondRound(folds.0, folds.1),
+            round_log_inv_rates: round_log_inv_rates.collect(),
+            folding_factor,
             soundness_type: SecurityAssumption::JohnsonBound,
             security_level: level,
             pow_bits: work,

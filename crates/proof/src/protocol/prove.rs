@@ -272,20 +272,17 @@ fn product(columns: &[Vec<F>], c: &Contraction, point: &[E]) -> (Instance, E) {
     let roles = Roles::of(c);
     let inner = [&roles.paired[..], &roles.summed].concat();
     let side = |view: &View, own: &[usize], alone: &[usize]| {
-        let weights = mle::eq_table(&pick(c, point, &c.out, alone));
-        let mut order = axes(c, own, &inner, false);
-        order.extend(axes(c, own, alone, false));
+        let fixed = pick(c, point, &c.out, alone);
         let column = &columns[view.column.0];
-        let data = match &view.map {
-            Some(map) => gather(&map.apply(column), &order),
-            None => gather(column, &order),
-        };
-        if let [one] = weights[..]
-            && one == E::ONE
-        {
-            return Table::Base(data);
+        let seen = view.map.as_ref().map(|map| map.apply(column));
+        let data = seen.as_ref().unwrap_or(column);
+        if !fixed.is_empty() && own.starts_with(alone) && own[alone.len()..] == inner[..] {
+            return Table::Ext(mle::fix_first(data, &fixed));
         }
-        Table::Ext(mle::dot_rows(&data, &weights))
+        let order = [&inner[..], alone].concat();
+        let moved = (own != order).then(|| gather(data, &axes(c, own, &order, false)));
+        let data = moved.as_ref().unwrap_or(data);
+        if fixed.is_empty() { Table::Base(data.clone()) } else { Table::Ext(mle::fix_last(data, &fixed)) }
     };
     let left = side(&c.left, &c.left_labels, &roles.left);
     let right = side(&c.right, &c.right_labels, &roles.right);

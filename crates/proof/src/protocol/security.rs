@@ -17,7 +17,10 @@ impl Bits {
     /// Of a proof for `circuit` under `pcs`, from the statement's shape and the parameters alone.
     pub fn of<P: Pcs>(circuit: &Circuit, pcs: &P) -> Self {
         let plan = Plan::new(circuit);
-        let field = |events: f64| FIELD_BITS - events.max(1.0).log2();
+        let (own, model) = (part_logs(circuit, false), part_logs(circuit, true));
+        // Every column that a root may still stand for is a chance of its own.
+        let candidates = pcs.candidate_bits(&own) + pcs.candidate_bits(&model);
+        let field = |events: f64| FIELD_BITS - candidates - events.max(1.0).log2();
         let interface = plan.interface().count() as f64;
         // A wrong row survives its point, or the combination of rows, by the degree of a multilinear polynomial.
         let rows = interface * (plan.row_log() + plan.request_log()) as f64;
@@ -41,23 +44,23 @@ impl Bits {
         let mut parts = vec![
             ("rows", field(rows)),
             ("fingerprints", field(fingerprints)),
-            ("fractions", lookup::error_bits(&plan.logs)),
+            ("fractions", lookup::error_bits(&plan.logs) - candidates),
             ("identities", field(identities)),
         ];
         let (products, views) = (plan.product_shapes(), plan.view_shapes());
         if !products.is_empty() {
-            parts.push(("products", sumcheck::error_bits(&products)));
+            parts.push(("products", sumcheck::error_bits(&products) - candidates));
         }
         if !views.is_empty() {
             parts.push(("batching", field(batched)));
-            parts.push(("views", sumcheck::error_bits(&views)));
+            parts.push(("views", sumcheck::error_bits(&views) - candidates));
         }
         let count = |constant: bool| {
             let own = circuit.part(constant).map(|id| claims[id.0] as usize + 2).sum::<usize>();
             own + if constant { 0 } else { circuit.tables.len() }
         };
-        parts.push(("witness opening", pcs.error_bits(&part_logs(circuit, false), count(false))));
-        parts.push(("model opening", pcs.error_bits(&part_logs(circuit, true), count(true))));
+        parts.push(("witness opening", pcs.error_bits(&own, count(false))));
+        parts.push(("model opening", pcs.error_bits(&model, count(true))));
         Self { parts }
     }
 

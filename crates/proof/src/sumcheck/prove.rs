@@ -5,7 +5,9 @@ use core::array;
 
 use p3_field::{Algebra, PackedValue};
 
-use super::{MAX_DEGREE, Shape, SumcheckError, SumcheckProof, begin, interpolate, largest, with_one};
+use super::{
+    FactorValues, MAX_DEGREE, Shape, SumcheckError, SumcheckProof, begin, interpolate, largest, with_one,
+};
 use crate::field::{E, F, PrimeCharacteristicRing, power_of_two};
 use crate::packed::{self, Bases, Lanes, WIDTH};
 use crate::transcript::Transcript;
@@ -62,7 +64,8 @@ struct State {
     tables: Vec<(usize, packed::Table)>,
 }
 
-/// Sums of products over half a cube with its first variable at 0, 2, 3, ...: `B` base factors and `X` others.
+/// Sums of products over half a cube with its first variable at 0, 2, 3, ...: `B` base factors and `X`
+/// others.
 fn products<P, T, const B: usize, const X: usize>(bases: &[&[P]], tables: &[&[T]]) -> [T; MAX_DEGREE]
 where
     P: PrimeCharacteristicRing + Copy,
@@ -170,8 +173,8 @@ impl State {
     }
 }
 
-/// Proves that each instance's product sums to its claim. Returns the proof, the shared point and the factors' values
-/// there, as [`super::verify`] will.
+/// Proves that each instance's product sums to its claim. Returns the proof, the shared point and the
+/// factors' values there, as [`super::verify`] will.
 ///
 /// # Errors
 /// [`SumcheckError`] for shapes and counts alone: a false claim yields a proof that fails.
@@ -179,7 +182,7 @@ pub fn prove(
     instances: Vec<Instance>,
     claims: &[E],
     t: &mut Transcript,
-) -> Result<(SumcheckProof, Vec<E>, Vec<Vec<E>>), SumcheckError> {
+) -> Result<(SumcheckProof, Vec<E>, FactorValues), SumcheckError> {
     let shapes = instances.iter().enumerate();
     let shapes: Vec<Shape> = shapes
         .map(|(index, instance)| instance.shape().ok_or(SumcheckError::Shape(index)))

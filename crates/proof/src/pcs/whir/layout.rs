@@ -8,8 +8,8 @@ use p3_sumcheck::{OpeningBatch, OpeningProtocol, TableShape, TableSpec};
 use crate::field::{E, PrimeCharacteristicRing};
 use crate::pcs::{Claim, PcsError, total_log};
 
-/// Columns by size: those of one size are one table, largest first. A column below the first folding is padded with
-/// zeros to its size.
+/// Columns by size: those of one size are one table, largest first. A column below the first folding is
+/// padded with zeros to its size.
 pub(super) struct Layout {
     /// Variables and columns of each table.
     pub(super) tables: Vec<(usize, Vec<usize>)>,

@@ -1,5 +1,5 @@
-//! The bytes of an opening (`proof.md` §C). Every count follows from the configuration but that of a Merkle proof's
-//! digests, which depends on the queries; the values opened are the claims' own and are not sent.
+//! The bytes of an opening (`proof.md` §C). Every count follows from the configuration but that of a Merkle
+//! proof's digests, which depends on the queries; the values opened are the claims' own and are not sent.
 
 use p3_merkle_tree::PrunedMerklePaths;
 use p3_multilinear_util::poly::Poly;
