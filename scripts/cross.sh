@@ -70,7 +70,7 @@ x86() {
 wasm() {
   # The pure crates need nothing of a platform; the build is the proof.
   build wasm32-unknown-unknown --lib -p hallmark-receipt -p hallmark-model -p hallmark-attestation -p hallmark-verdict -p hallmark-proof -p hallmark-engine
-  if cargo tree --locked --target wasm32-unknown-unknown -e normal -p hallmark-engine -p hallmark-verdict --prefix none |
+  if cargo tree --locked --target wasm32-unknown-unknown -e normal -p hallmark-engine -p hallmark-verdict -p hallmark-proof --prefix none |
     grep -E '^(getrandom|wasm-bindgen) '; then
     say "a pure crate depends on its platform"
     exit 1

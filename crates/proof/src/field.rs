@@ -105,7 +105,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn integers_and_bytes_come_back(value in -1_065_353_216_i64..=1_065_353_216, limbs in any::<[u32; 5]>()) {
+        fn integers_and_bytes_come_back(
+            value in -1_065_353_216_i64..=1_065_353_216,
+            limbs in any::<[u32; 5]>(),
+        ) {
             prop_assert_eq!(to_i64(from_i64(value)), value);
             prop_assert_eq!(from_i64(value) + from_i64(-value), F::ZERO);
             let element = E::from_basis_coefficients_fn(|i| F::from_u32(limbs[i]));

@@ -102,8 +102,11 @@ mod tests {
             let table: Vec<F> = values[..1 << n].iter().map(|value| F::from_u32(*value)).collect();
             let lifted: Vec<E> = table.iter().map(|value| E::from(*value)).collect();
             let point = &point[..n];
-            let corner = |index: usize| -> Vec<E> { (0..n).map(|i| E::from_bool(index >> (n - 1 - i) & 1 == 1)).collect() };
-            let sum: E = lifted.iter().enumerate().map(|(index, value)| eq(point, &corner(index)) * *value).sum();
+            let corner = |index: usize| -> Vec<E> {
+                (0..n).map(|i| E::from_bool(index >> (n - 1 - i) & 1 == 1)).collect()
+            };
+            let terms = lifted.iter().enumerate();
+            let sum: E = terms.map(|(index, value)| eq(point, &corner(index)) * *value).sum();
             prop_assert_eq!(evaluate_base(&table, point), sum);
             prop_assert_eq!(evaluate(&lifted, point), sum);
             let weights = eq_table(point);
@@ -115,7 +118,9 @@ mod tests {
             let mut folded = lifted.clone();
             for (i, r) in point.iter().enumerate() {
                 if i == 0 {
-                    prop_assert_eq!(&fold_base(&table, *r), &{ let mut t = lifted.clone(); fold(&mut t, *r); t });
+                    let mut once = lifted.clone();
+                    fold(&mut once, *r);
+                    prop_assert_eq!(&fold_base(&table, *r), &once);
                 }
                 fold(&mut folded, *r);
             }
