@@ -97,14 +97,91 @@ fn merged(builder: &mut Builder<'_>, expr: Expr) -> Result<Expr, LowerError> {
     Ok(Expr::view(View { column, map: None }, shape))
 }
 
-/// Requests stay as they are; everything else is one group.
+/// The map of the links, each an element of the view and one of the column as they lie. Axes that move independently of each other
+/// are groups of their own, so that what a verifier computes is linear in the axes and not in the tensor.
 fn whole(view: &Shape, column: &Shape, links: &[(usize, usize)]) -> Map {
     let own = |shape: &Shape| Shape(shape.0[1..].to_vec());
     let (from, to) = (own(view), own(column));
-    let at = |&(y, x): &(usize, usize)| (spread_index(y, &from), spread_index(x, &to));
-    let pairs =
-        Factor::pairs((1..view.0.len()).collect(), (1..column.0.len()).collect(), links.iter().map(at));
-    Map { view: view.clone(), column: column.clone(), factors: vec![Factor::identity(0, 0), pairs] }
+    let mut factors = vec![Factor::identity(0, 0)];
+    let shift = |axes: &[usize]| axes.iter().map(|axis| axis + 1).collect::<Vec<_>>();
+    match independent(&from, &to, links) {
+        Some(groups) => factors.extend(groups.into_iter().map(|(y, x, pairs)| {
+            if let ([a], [b]) = (&y[..], &x[..])
+                && from.0[*a] == to.0[*b]
+                && pairs.len() == from.0[*a]
+                && pairs.iter().all(|(i, j)| i == j)
+            {
+                return Factor::identity(a + 1, b + 1);
+            }
+            Factor::pairs(shift(&y), shift(&x), pairs)
+        })),
+        None => {
+            let at = |&(y, x): &(usize, usize)| (spread_index(y, &from), spread_index(x, &to));
+            let all = |shape: &Shape| (1..=shape.0.len()).collect();
+            factors.push(Factor::pairs(all(&from), all(&to), links.iter().map(at)));
+        }
+    }
+    Map { view: view.clone(), column: column.clone(), factors }
+}
+
+/// A group of axes: of the view, of the column, and the links between their padded elements.
+type Group = (Vec<usize>, Vec<usize>, Vec<(usize, usize)>);
+
+/// Splits links into groups of axes whose product they are; `None` if they are no product. Each element of the view has at most one link.
+fn independent(view: &Shape, column: &Shape, links: &[(usize, usize)]) -> Option<Vec<Group>> {
+    let (ranks, rank) = (view.0.len(), view.0.len() + column.0.len());
+    // The position of every link along the view's axes, then along the column's.
+    let axes: Vec<(usize, usize)> = [view, column]
+        .iter()
+        .flat_map(|shape| shape.0.iter().copied().zip(super::row_major(&shape.0)))
+        .collect();
+    let mut at = Vec::with_capacity(links.len() * rank);
+    for &(y, x) in links {
+        let position =
+            |(axis, (n, stride)): (usize, &(usize, usize))| (if axis < ranks { y } else { x }) / stride % n;
+        at.extend(axes.iter().enumerate().map(position));
+    }
+    let mut all = at.chunks_exact(rank);
+    let origin = all.next()?;
+    // Axis a of the view moves axis b of the column if some link that differs from the first along a alone differs along b.
+    let mut group: Vec<usize> = (0..rank).collect();
+    for link in all {
+        let mut moved = (0..ranks).filter(|&a| link[a] != origin[a]);
+        let (Some(a), None) = (moved.next(), moved.next()) else { continue };
+        for b in (ranks..rank).filter(|&b| link[b] != origin[b]) {
+            let (old, new) = (group[b], group[a]);
+            group.iter_mut().filter(|g| **g == old).for_each(|g| *g = new);
+        }
+    }
+    let mut names = group.clone();
+    names.sort_unstable();
+    names.dedup();
+    let mut groups: Vec<Group> = Vec::with_capacity(names.len());
+    let mut count = 1_usize;
+    for name in names {
+        let y: Vec<usize> = (0..ranks).filter(|&a| group[a] == name).collect();
+        let x: Vec<usize> = (0..column.0.len()).filter(|&b| group[ranks + b] == name).collect();
+        let place = |link: &[usize]| (packed(&link[..ranks], &y, view), packed(&link[ranks..], &x, column));
+        // The group's own links are those that are the first one's everywhere else.
+        let own = |link: &&[usize]| (0..ranks).all(|a| group[a] == name || link[a] == origin[a]);
+        let pairs: Vec<(usize, usize)> = at.chunks_exact(rank).filter(own).map(place).collect();
+        let mut table = vec![None; y.iter().map(|&axis| view.0[axis].next_power_of_two()).product()];
+        for &(from, to) in &pairs {
+            table[from] = Some(to);
+        }
+        if at.chunks_exact(rank).map(place).any(|(from, to)| table[from] != Some(to)) {
+            return None;
+        }
+        count = count.checked_mul(pairs.len())?;
+        groups.push((y, x, pairs));
+    }
+    // Every link is in the product; if there are as many, they are the product.
+    (count == links.len()).then_some(groups)
+}
+
+/// The index of an element into a padded group of axes.
+fn packed(index: &[usize], axes: &[usize], shape: &Shape) -> usize {
+    axes.iter().fold(0, |at, &axis| (at << crate::circuit::log2(shape.0[axis])) | index[axis])
 }
 
 fn pads_with_a_value(builder: &Builder<'_>, node: &Node) -> Result<bool, LowerError> {

@@ -128,6 +128,9 @@ fn normalize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     centred.add(n as i64, x.clone());
     if center {
         let sum = sum_along(builder, x, axis)?;
+        // Committed to, since a sum that is spread again links every element with every other.
+        let row = sum.shape.clone();
+        let sum = Expr::column(builder.column(sum)?, &row);
         let wide = stretch(builder, node, sum, &shape)?;
         centred.add(-1, cut(builder, wide)?);
     }

@@ -18,7 +18,9 @@ fn round<P: Pcs>(pcs: &P, graph: &Graph, requests: usize, seed: u64) -> Vec<u8> 
     let shape: Vec<usize> = crate::lower::known_dims(&graph.values[graph.inputs[0].0].info).expect("a shape");
     let inputs: Vec<Vec<Tensor>> = (0..requests).map(|_| vec![random.float(&shape)]).collect();
     let placed = program.place_for(&inputs[0]).expect("a provable model");
+    let start = std::time::Instant::now();
     let circuit = placed.circuit(requests).expect("a circuit");
+    eprintln!("lower {:?}", start.elapsed());
     let start = std::time::Instant::now();
     let model = Committed::new(pcs, &circuit, graph).expect("a commitment");
     eprintln!("commit {:?}", start.elapsed());
