@@ -1,9 +1,10 @@
 //! Operators that only move elements (`spec/proof.md` §3.6). Where they go is read off the scalar reference itself, run on
-//! the elements' own numbers: one rule for all of them.
+//! the elements' own numbers: one rule for all of them. What keeps the row-major order, or only the axes', is seen without that.
 
 use std::sync::Arc;
 
 use hallmark_model::graph::Node;
+use hallmark_model::ops::index::axes;
 use hallmark_model::ops::{Domain, EvalCx};
 use hallmark_receipt::Tensor;
 
@@ -13,9 +14,9 @@ use crate::circuit::View;
 /// The family's table.
 #[rustfmt::skip]
 pub const OPERATORS: &[Operator] = &[
-    row("Reshape"), row("Flatten"), row("Transpose"), row("Squeeze"), row("Unsqueeze"), row("Concat"),
+    row("Reshape"), row("Flatten"), row("Squeeze"), row("Unsqueeze"), row("Identity"), row("Transpose"), row("Concat"),
     row("Slice"), row("Split"), row("Expand"), row("Tile"), row("Pad"), row("Gather"), row("GatherND"), row("GatherElements"),
-    row("DepthToSpace"), row("SpaceToDepth"), row("ReverseSequence"), row("Identity"),
+    row("DepthToSpace"), row("SpaceToDepth"), row("ReverseSequence"),
 ];
 
 const fn row(name: &'static str) -> Operator {
@@ -26,6 +27,28 @@ const fn row(name: &'static str) -> Operator {
 const BUDGET: usize = 1 << 30;
 
 fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
+    let shape = builder.shape_of(Builder::output(node)?)?;
+    match node.op.name {
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Identity" => {
+            let x = builder.wire(node, 0)?;
+            let map = regrouped(&shape, &x.shape);
+            let moved = builder.through(x, map)?;
+            return builder.set(node, moved);
+        }
+        "Transpose" => {
+            let x = builder.wire(node, 0)?;
+            let rank = shape.0.len() - 1;
+            let reversed: Vec<i64> = (0..rank as i64).rev().collect();
+            let order = axes(node.attrs.ints("perm").unwrap_or(&reversed), rank);
+            let order = order.map_err(|why| Builder::fail(node, why))?;
+            let mut factors = vec![Factor::identity(0, 0)];
+            factors.extend(order.iter().enumerate().map(|(to, from)| Factor::identity(to + 1, from + 1)));
+            let map = Map { view: shape, column: x.shape.clone(), factors };
+            let moved = builder.through(x, map)?;
+            return builder.set(node, moved);
+        }
+        _ => {}
+    }
     // Every element that moves gets a number of its own; 0 is padding.
     let mut next = 1_i64;
     let mut sources: Vec<(i64, Expr)> = Vec::new();
@@ -88,6 +111,36 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
         builder.wires.insert(*id, out);
     }
     Ok(())
+}
+
+/// The map between two shapes of the same row-major elements: axes whose sizes multiply to the same are a group.
+fn regrouped(view: &Shape, column: &Shape) -> Map {
+    let mut factors = Vec::new();
+    let (mut y, mut x) = (0, 0);
+    while y < view.0.len() || x < column.0.len() {
+        let (from, to) = (y, x);
+        let (mut left, mut right) = (1, 1);
+        // At least one axis of a side; then whichever side is behind, and axes of one element along with their group.
+        loop {
+            let next = |shape: &Shape, at: usize| shape.0.get(at).copied();
+            match (next(view, y), next(column, x)) {
+                (Some(n), _) if y == from || left < right => (left, y) = (left * n, y + 1),
+                (_, Some(n)) if x == to || right < left => (right, x) = (right * n, x + 1),
+                (Some(1), _) if y + 1 == view.0.len() || x == column.0.len() => y += 1,
+                (_, Some(1)) if y == view.0.len() => x += 1,
+                _ => break,
+            }
+        }
+        if y - from == 1 && x - to == 1 && left == right {
+            factors.push(Factor::identity(from, to));
+            continue;
+        }
+        let own = |shape: &Shape, range: std::ops::Range<usize>| Shape(shape.0[range].to_vec());
+        let (a, b) = (own(view, from..y), own(column, to..x));
+        let pairs = (0..left).map(|i| (spread_index(i, &a), spread_index(i, &b)));
+        factors.push(Factor::pairs((from..y).collect(), (to..x).collect(), pairs));
+    }
+    Map { view: view.clone(), column: column.clone(), factors }
 }
 
 /// What several sources flow together into is committed to once, so that its readers see one column.
@@ -192,4 +245,36 @@ fn pads_with_a_value(builder: &Builder<'_>, node: &Node) -> Result<bool, LowerEr
     };
     // Other modes move elements, and never read the value.
     Ok(!other_mode && value != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_of_the_same_size_are_grouped_and_every_element_keeps_its_number() {
+        let cases: &[(&[usize], &[usize])] = &[
+            (&[2, 5, 12], &[2, 5, 3, 4]),
+            (&[1, 400], &[1, 16, 5, 5]),
+            (&[3, 1, 7, 1], &[3, 7]),
+            (&[3, 7], &[3, 1, 7, 1]),
+            (&[4, 6, 1], &[4, 1, 2, 3]),
+            (&[1, 1], &[1]),
+            (&[1], &[1, 1, 1]),
+            (&[2, 6, 5], &[2, 10, 3]),
+        ];
+        for (view, column) in cases {
+            let (view, column) = (Shape(view.to_vec()), Shape(column.to_vec()));
+            let map = regrouped(&view, &column);
+            let mut from = vec![0; column.padded()];
+            let count: usize = column.0.iter().product();
+            (0..count).for_each(|i| from[spread_index(i, &column)] = i as i32 + 1);
+            let mut want = vec![0; view.padded()];
+            (0..count).for_each(|i| want[spread_index(i, &view)] = i as i32 + 1);
+            assert_eq!(map.apply(&from), want, "{view:?} {column:?}");
+            let mut axes: Vec<usize> = map.factors.iter().flat_map(|f| f.view.clone()).collect();
+            axes.sort_unstable();
+            assert_eq!(axes, (0..view.0.len()).collect::<Vec<_>>());
+        }
+    }
 }

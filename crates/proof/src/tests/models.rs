@@ -257,3 +257,28 @@ fn normed(make: &mut Make, random: &mut Random, a: ValueId, b: ValueId, width: u
     let u = make.node("Add", &[], vec![In::Of(u), In::Is(random.int32(&[width], 3000))]);
     requantise(make, u, Tensor::scalar(24_i32), 15, false, 1)
 }
+
+/// A convolutional network of 264 thousand parameters for 32 x 32 colour images: three stages of two convolutions, the first of a stage
+/// with stride 2 but for the first stage's, then global average and a dense layer.
+pub fn cnn(seed: u64) -> Graph {
+    let mut random = Random(seed);
+    let ints = |v: &[i64]| Attr::Ints(v.to_vec());
+    let (mut make, x) = Make::input(DType::F32, &[1, 3, 32, 32]);
+    let mut at = quantise(&mut make, x);
+    let mut channels = 3;
+    for (filters, stride) in [(32, 1), (32, 1), (64, 2), (64, 1), (96, 2), (164, 1)] {
+        let weight = random.int8(&[filters, channels, 3, 3]);
+        let attrs = [("pads", ints(&[1, 1, 1, 1])), ("strides", ints(&[stride, stride]))];
+        at = make.node("ConvInteger", &attrs, vec![In::Of(at), In::Is(weight)]);
+        at = make.node("Add", &[], vec![In::Of(at), In::Is(random.int32(&[1, filters, 1, 1], 1000))]);
+        at = requantise(&mut make, at, random.multipliers(filters), 16, true, 1);
+        channels = filters;
+    }
+    at = make.node("Cast", &[("to", Attr::Int(6))], vec![In::Of(at)]);
+    let axes = Tensor::vector(vec![2_i64, 3]);
+    at = make.node("ReduceSum", &[("keepdims", Attr::Int(0))], vec![In::Of(at), In::Is(axes)]);
+    at = requantise(&mut make, at, Tensor::scalar(16_i32), 10, true, 1);
+    at = dense(&mut make, &mut random, at, [channels, 10]);
+    let y = dequantise(&mut make, at);
+    make.done(&[y])
+}
