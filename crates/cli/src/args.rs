@@ -101,6 +101,11 @@ pub enum Command {
     /// with its openings (input, output and salts) and, with --receipt, written to a bundle that anyone can check. The keys that
     /// sign are made on first use.
     Infer(Infer),
+    /// Add a proof to answers given earlier: evidence `zk`, which needs nothing from who signed the receipt
+    ///
+    /// All bundles of one call share one proof, so they are of one model and their inputs have equal shapes. Each bundle is written anew
+    /// where it lies. A proof is verifiable and hides nothing: whoever checks it needs the bundle's openings.
+    Prove(Prove),
     /// Check bundles: which model, in which environment, made the right way, settled
     ///
     /// Prints one row for each check, then what was shown and what was not. The re-run uses the verifier's own copy of the
@@ -185,6 +190,17 @@ pub enum ModelCommand {
     /// outputs are from the old ones. Exits with 1 if an operator has no integer form (it is named) or the samples do not fit, 2 if the name
     /// is taken by a shipped model, 4 if a file cannot be read.
     Quantize(Quantize),
+    /// Commit to a quantised model's weights, so that its answers can be proved
+    ///
+    /// Writes the commitment into the model's manifest: a model with an id of its own and the same files, which is stored in the home.
+    /// A local name of the model moves to it.
+    Commit {
+        /// The model
+        model: String,
+        /// A local name
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// List shipped and stored models
     List,
     /// Show a model's id, files, inputs, outputs and operators
@@ -221,16 +237,34 @@ pub struct Infer {
     /// Write the outputs, by name, to an .npz file
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Evidence for the receipt [default with --receipt: signature,replay]
+    /// Evidence for the receipt [default with --receipt: signature,replay]; `zk` is added to what the receipt lists
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     pub evidence: Vec<EvidenceArg>,
     /// The environment of evidence `tee`: `hardware`, or a development form as `attest produce --form` has them, marked SIMULATED
     /// [default: the hardware, else tdx-v4]
     #[arg(long, value_name = "FORM")]
     pub environment: Option<String>,
-    /// Write the receipt's bundle to a file
+    /// Write the receipt's bundle to a file; with --rows a folder, in which each row's bundle has its number
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
+    /// Make one request of each row of the input, along the first axis, each with a receipt of its own; evidence `zk` is one proof
+    /// for all, which costs little more than for one
+    #[arg(long, requires = "input", conflicts_with = "output")]
+    pub rows: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub proof: ProofArgs,
+}
+
+/// How proofs are made.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ProofArgs {
+    /// The fewest bits of security of a proof, all its errors together; at most about 118 can be had [default: 100]
+    #[arg(long, value_name = "BITS")]
+    pub proof_bits: Option<u32>,
+    /// Tell the stages of proving where standard error is no terminal too
+    #[arg(long)]
+    pub progress: bool,
 }
 
 /// Where the inputs come from.
@@ -257,6 +291,19 @@ pub enum EvidenceArg {
     Replay,
     /// Hardware vouches for the environment that the signing key lives in
     Tee,
+    /// A proof, against the model's commitment, that the model gives this output for this input; it hides nothing
+    Zk,
+}
+
+/// `prove`.
+#[derive(Args, Clone, Debug)]
+pub struct Prove {
+    /// Bundles with their openings: paths, or ids of receipts in the home
+    #[arg(required = true, value_name = "BUNDLE")]
+    pub bundles: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub proof: ProofArgs,
 }
 
 /// `verify`.
@@ -274,6 +321,9 @@ pub struct Verify {
     /// `default`, `replay`, or a TOML file [env: HALLMARK_POLICY; default: default]
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<String>,
+    /// The fewest bits of security that a proof may have, all its errors together [default: the policy's, else 100]
+    #[arg(long, value_name = "BITS")]
+    pub proof_bits: Option<u32>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub hardware: HardwareArgs,

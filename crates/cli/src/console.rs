@@ -2,6 +2,7 @@
 //! never where `NO_COLOR` is set, and never carries a meaning alone.
 
 use std::io::{IsTerminal, Write};
+use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -78,6 +79,32 @@ impl Drop for Progress {
         if self.shown {
             let mut stderr = std::io::stderr().lock();
             let _ = write!(stderr, "\r\x1b[2K").and_then(|()| stderr.flush());
+        }
+    }
+}
+
+/// The stages of long work: a passing message on a terminal; elsewhere, where asked for, a line each.
+#[derive(Debug)]
+pub struct Stages {
+    begun: Instant,
+    lines: bool,
+    passing: Option<Progress>,
+}
+
+impl Stages {
+    /// `lines`: whether to tell stages where standard error is no terminal.
+    pub fn new(lines: bool) -> Self {
+        Self { begun: Instant::now(), lines, passing: None }
+    }
+
+    /// A stage begins.
+    pub fn begin(&mut self, stage: &str) {
+        let text = format!("{:.1} s: {stage}", self.begun.elapsed().as_secs_f64());
+        self.passing = None;
+        if std::io::stderr().is_terminal() {
+            self.passing = Some(Progress::new(&text));
+        } else if self.lines {
+            note(&text);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Language models on the command line: opened for an answer or a re-run.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hallmark_engine::{EngineReplayer, LocalModel, decoder};
@@ -13,6 +14,7 @@ use crate::cmd::App;
 use crate::cmd::infer;
 use crate::fault::Note;
 use crate::model::{self, Copy, Kind};
+use crate::proof;
 
 /// How this machine runs language models. None of it changes a bit.
 pub fn options(app: &App) -> decoder::Options {
@@ -97,12 +99,32 @@ pub struct Copies<'a> {
     named: Option<&'a Copy>,
     /// The language model of the last re-run: packing weights takes longer than a short answer.
     last: RefCell<Option<Ready>>,
+    /// The time that was spent on this machine's own copies.
+    spent: Cell<Duration>,
+}
+
+/// Adds the time that it lives.
+struct Spent<'a> {
+    begun: Instant,
+    to: &'a Cell<Duration>,
+}
+
+impl<'a> Spent<'a> {
+    fn new(to: &'a Cell<Duration>) -> Self {
+        Self { begun: Instant::now(), to }
+    }
+}
+
+impl Drop for Spent<'_> {
+    fn drop(&mut self) {
+        self.to.set(self.to.get().saturating_add(self.begun.elapsed()));
+    }
 }
 
 impl<'a> Copies<'a> {
     /// `named` is the verifier's copy where the command line names one.
     pub fn new(app: &'a App, named: Option<&'a Copy>) -> Self {
-        Self { app, named, last: RefCell::new(None) }
+        Self { app, named, last: RefCell::new(None), spent: Cell::default() }
     }
 
     /// With the named copy opened already.
@@ -110,6 +132,11 @@ impl<'a> Copies<'a> {
     pub fn opened(self, id: Digest, local: Local) -> Self {
         let ready = Ready { id, text: Text::Chat(local), options: options(self.app) };
         Self { last: RefCell::new(Some(ready)), ..self }
+    }
+
+    /// The time that was spent on this machine's own copies since the last call.
+    pub fn take_spent(&self) -> Duration {
+        self.spent.take()
     }
 
     fn find(&self, id: &Digest) -> Result<Option<Cow<'a, Copy>>, ReplayError> {
@@ -132,6 +159,7 @@ impl Replayer for Copies<'_> {
         outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError> {
+        let _spent = Spent::new(&self.spent);
         if let Some(ready) = self.last.borrow().as_ref().filter(|ready| ready.id == *id) {
             return ready.replay(id, inputs, outputs, claim);
         }
@@ -146,5 +174,13 @@ impl Replayer for Copies<'_> {
                 self.last.borrow_mut().insert(ready).replay(id, inputs, outputs, claim)
             }
         }
+    }
+
+    fn commitment(&self, id: &Digest) -> Result<Digest, ReplayError> {
+        let _spent = Spent::new(&self.spent);
+        let copy = self.find(id)?.ok_or(ReplayError::ModelAbsent(*id))?;
+        let model = proof::onnx(&copy).map_err(unavailable)?;
+        let entry = proof::commitment(self.app, model).map_err(unavailable)?;
+        Ok(Digest(entry.commitment))
     }
 }

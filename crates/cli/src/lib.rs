@@ -23,6 +23,7 @@ pub mod fault;
 pub mod keys;
 pub mod language;
 pub mod model;
+pub mod proof;
 pub mod shipped;
 pub mod store;
 pub mod tensor_io;

@@ -44,6 +44,17 @@ pub struct Manifest {
     pub decoder: Option<DecoderEntry>,
     /// What an encoder has beyond its weights; `None` for anything else.
     pub encoder: Option<EncoderEntry>,
+    /// What proofs about it open; `None` where nothing can be proved, or nobody committed.
+    pub proof: Option<ProofEntry>,
+}
+
+/// A commitment to a model's weights, which proofs open (`model.md` §6.1). It follows from the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProofEntry {
+    /// The commitment.
+    pub commitment: [u8; 32],
+    /// The version of `spec/proof.md`.
+    pub version: u32,
 }
 
 /// What belongs to a decoder beyond its weights (`model.md` §7.4).
@@ -127,6 +138,8 @@ pub enum ManifestError {
     NoModelFile,
     #[error("it is a decoder's and an encoder's at once")]
     TwoKinds,
+    #[error("only an ONNX model's weights are committed to for proofs")]
+    ProofOfLanguage,
     #[error("`{path}` has {got}, above {limit}")]
     TooLarge { path: String, got: u64, limit: u64 },
 }
@@ -175,10 +188,22 @@ impl Manifest {
         if decoder.is_none() && encoder.is_none() && !files.iter().any(|file| file.name == MODEL_FILE) {
             return Err(ManifestError::NoModelFile);
         }
+        let proof = if fields.has("proof") {
+            let mut entry = fields.fields("proof")?;
+            let commitment = entry.hex("commitment")?;
+            let version = version(&mut entry, "version")?;
+            entry.finish()?;
+            Some(ProofEntry { commitment, version })
+        } else {
+            None
+        };
+        if proof.is_some() && (decoder.is_some() || encoder.is_some()) {
+            return Err(ManifestError::ProofOfLanguage);
+        }
         let (graph, weights) = (fields.digest("graph")?, fields.digest("weights")?);
         let numeric = version(&mut fields, "numeric")?;
         fields.finish()?;
-        Ok(Self { files, graph, weights, numeric, decoder, encoder })
+        Ok(Self { files, graph, weights, numeric, decoder, encoder, proof })
     }
 
     /// The manifest as JSON members.
@@ -205,6 +230,13 @@ impl Manifest {
         if let Some(encoder) = &self.encoder {
             let entry = object([("tokenizer", encoder.tokenizer.to_string().into())]);
             members.insert("encoder".to_owned(), Value::Object(entry));
+        }
+        if let Some(proof) = &self.proof {
+            let entry = object([
+                ("commitment", to_hex(&proof.commitment).into()),
+                ("version", Value::Int(proof.version.into())),
+            ]);
+            members.insert("proof".to_owned(), Value::Object(entry));
         }
         members
     }
@@ -296,13 +328,15 @@ impl Model {
         let weights = Weights::of(&imported.graph).ok_or(ModelError::Weights)?;
         let (graph, root) = (skeleton.digest(), weights.root());
         let numeric = NUMERIC_VERSION;
-        let manifest = Manifest { files, graph, weights: root, numeric, decoder: None, encoder: None };
+        let manifest =
+            Manifest { files, graph, weights: root, numeric, decoder: None, encoder: None, proof: None };
         let id = manifest.id();
         let graph = Arc::new(imported.graph);
         Ok(Self { manifest, id, graph, skeleton, weights: Arc::new(weights) })
     }
 
-    /// Loads a model and checks that it is the one that `manifest` describes: each file, the graph and the weights.
+    /// Loads a model and checks that it is the one that `manifest` describes: each file, the graph and the weights. The
+    /// commitment for proofs is taken from the manifest: recomputing it takes a prover.
     pub fn open(
         manifest: &Manifest,
         bytes: &[u8],
@@ -316,7 +350,7 @@ impl Model {
             return Err(ModelError::Numeric { supported: NUMERIC_VERSION, got: manifest.numeric });
         }
         manifest.verify_files(bytes, external)?;
-        let model = Self::load(bytes, external, limits)?;
+        let model = Self::load(bytes, external, limits)?.with_proof(manifest.proof);
         let (expected, got) = (manifest.graph, model.manifest.graph);
         if expected != got {
             return Err(ModelError::GraphDigest { expected, got });
@@ -333,6 +367,14 @@ impl Model {
             return Err(ModelError::UnlistedFile { name: name(file) });
         }
         Ok(model)
+    }
+
+    /// The same model under the commitment `proof`, or under none: another manifest, so another id. Nothing here recomputes it.
+    #[must_use]
+    pub fn with_proof(mut self, proof: Option<ProofEntry>) -> Self {
+        self.manifest.proof = proof;
+        self.id = self.manifest.id();
+        self
     }
 
     /// The manifest.

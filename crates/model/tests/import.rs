@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hallmark_model::manifest::{MODEL_FILE, Manifest, Model, ModelError};
+use hallmark_model::manifest::{MODEL_FILE, Manifest, Model, ModelError, ProofEntry};
 use hallmark_model::onnx::{self, ExternalDataError, ImportError, Limits, NoExternalData};
 use hallmark_model::reference;
 use hallmark_model::skeleton::{Constant, Skeleton, SkeletonError};
@@ -154,6 +154,16 @@ fn manifests_round_trip_and_open_only_their_own_model() {
         assert!(Manifest::parse(cut.as_bytes()).is_err());
     }
     assert!(Manifest::parse(format!(" {json}").as_bytes()).is_err());
+    // A commitment for proofs makes another manifest, whose files are the same.
+    let proof = Some(ProofEntry { commitment: [7; 32], version: 1 });
+    let committed = model.clone().with_proof(proof);
+    assert_ne!(committed.id(), model.id());
+    let text = committed.manifest().to_json();
+    let entry = format!("\"proof\":{{\"commitment\":\"{}\",\"version\":1}}", "07".repeat(32));
+    assert!(text.contains(&entry), "{text}");
+    assert_eq!(Manifest::parse(text.as_bytes()).as_ref(), Ok(committed.manifest()));
+    assert!(Manifest::parse(text.replace(",\"version\":1}", "}").as_bytes()).is_err());
+    assert_eq!(committed.with_proof(None).id(), model.id());
 
     let onnx = bytes("convnet-external.onnx");
     let limits = Limits::default();

@@ -10,6 +10,8 @@
 
 pub mod circuit;
 pub mod codec;
+#[cfg(feature = "prove")]
+pub mod estimate;
 pub mod field;
 pub mod lookup;
 pub mod lower;
@@ -17,6 +19,7 @@ pub mod mle;
 #[cfg(feature = "prove")]
 mod packed;
 pub mod pcs;
+pub mod plain;
 pub mod program;
 pub mod protocol;
 pub mod sumcheck;

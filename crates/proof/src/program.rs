@@ -1,20 +1,32 @@
 //! From tensors to a checked answer: the whole of a proof's way for callers (`spec/proof.md` §7).
 
-use hallmark_model::graph::{Graph, InputError, TypeInfo};
+use hallmark_model::graph::{Dim, Graph, InputError, TypeInfo};
 use hallmark_model::infer::type_of;
 use hallmark_model::reference::{self, RunError};
 use hallmark_model::skeleton::{Skeleton, SkeletonError};
-use hallmark_receipt::{Digest, Tensor};
+use hallmark_receipt::{Digest, Tensor, proof};
 
 use crate::circuit::{Circuit, log2};
 use crate::lower::{LowerError, Split, lower};
-use crate::pcs::{Pcs, Root};
+use crate::pcs::{Pcs, Root, Security, Whir};
+use crate::plain;
 use crate::protocol::verify::verify;
 use crate::protocol::{Bits, ProofError, Statement};
 use crate::witness_row;
 
 /// Bytes that the parts before and after the integers may take for one value.
 const BUDGET: usize = 1 << 28;
+
+/// The version of `spec/proof.md`, as manifests and evidence name it.
+pub const VERSION: u32 = 1;
+
+/// The commitment scheme at the level that evidence names (`receipt.md` §9.2). Both levels commit to the same root.
+pub fn scheme(level: proof::Security) -> Whir {
+    Whir::new(match level {
+        proof::Security::Standard => Security::Standard,
+        proof::Security::High => Security::High,
+    })
+}
 
 /// Why an answer is not proved.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -71,7 +83,26 @@ impl Program {
     /// # Errors
     /// [`LowerError`] names the node that cannot be proved.
     pub fn place(&self, inputs: &[TypeInfo]) -> Result<Placed<'_>, CheckError> {
-        Ok(Placed { split: Split::new(&self.graph, inputs)?, digest: self.digest })
+        let split = Split::new(&self.graph, inputs)?;
+        plain::check(&split)?;
+        Ok(Placed { split, digest: self.digest })
+    }
+
+    /// For the smallest requests: free axes of the inputs count as 1, as they do for a commitment (`model.md` §6.1).
+    ///
+    /// # Errors
+    /// [`LowerError`] names the node that cannot be proved.
+    pub fn smallest(&self) -> Result<Placed<'_>, CheckError> {
+        let info = |id: &hallmark_model::graph::ValueId| {
+            let mut info = self.graph.values.get(id.0).map(|value| value.info.clone()).unwrap_or_default();
+            for dim in info.shape.iter_mut().flatten() {
+                if !matches!(dim, Dim::Known(_)) {
+                    *dim = Dim::Known(1);
+                }
+            }
+            info
+        };
+        self.place(&self.graph.inputs.iter().map(info).collect::<Vec<_>>())
     }
 
     /// For requests like `inputs`.

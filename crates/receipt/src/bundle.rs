@@ -27,7 +27,7 @@ pub struct Bundle {
     pub inputs: Option<Vec<Opening>>,
     /// What opens the commitment to the outputs; absent when redacted.
     pub outputs: Option<Vec<Opening>>,
-    /// The evidence that the receipt lists, in the order of the kinds.
+    /// The evidence that the receipt lists, then what proves itself, in the order of the kinds.
     pub evidence: Vec<Evidence>,
     /// The model's manifest, whose SHA-256 in canonical form is the model's id; absent for a model that is only named.
     pub manifest: Option<Object>,
@@ -124,6 +124,8 @@ impl Bundle {
     pub fn redact(mut self) -> Self {
         self.inputs = None;
         self.outputs = None;
+        // A proof tells something of what it is about.
+        self.evidence.retain(|item| !item.kind().proves_itself());
         self
     }
 }

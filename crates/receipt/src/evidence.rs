@@ -11,6 +11,7 @@ use crate::dsse::PayloadType;
 use crate::environment::Environment;
 use crate::json::{Value, object};
 use crate::keys::{Alg, KeyId, PublicKey, SignError, SignatureError, Signer, alg_field};
+use crate::proof::Proof;
 use crate::wire::{Fields, FormatError, to_base64};
 
 /// The kinds of evidence, in the order in which receipts list them.
@@ -23,11 +24,13 @@ pub enum EvidenceKind {
     Replay,
     /// The word of a key that lives in an attested environment.
     Tee,
+    /// A proof that the model made the output from the input.
+    Zk,
 }
 
 impl EvidenceKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 3] = [Self::Signature, Self::Replay, Self::Tee];
+    pub const ALL: [Self; 4] = [Self::Signature, Self::Replay, Self::Tee, Self::Zk];
 
     /// Its name in documents.
     pub fn name(self) -> &'static str {
@@ -35,7 +38,14 @@ impl EvidenceKind {
             Self::Signature => "signature",
             Self::Replay => "replay",
             Self::Tee => "tee",
+            Self::Zk => "zk",
         }
+    }
+
+    /// Whether evidence of this kind stands without a signature. Receipts never list it: bundles gain it when it is made and lose
+    /// it when they are redacted, for it depends on what was opened.
+    pub fn proves_itself(self) -> bool {
+        matches!(self, Self::Zk)
     }
 
     /// The kind of this name.
@@ -80,9 +90,25 @@ pub enum Evidence {
         /// The signature: 64 bytes.
         signature: Vec<u8>,
     },
+    /// A proof. It needs no signature: its statement holds the claim's id.
+    Zk {
+        /// The claim that it speaks for.
+        claim_id: Digest,
+        /// The proof.
+        proof: Arc<Proof>,
+    },
 }
 
 impl Evidence {
+    /// A proof for one of its claims.
+    ///
+    /// # Errors
+    /// What is outside the format's bounds; a claim that is not exactly once among the proof's.
+    pub fn prove(claim_id: Digest, proof: Arc<Proof>) -> Result<Self, FormatError> {
+        proof.check(&claim_id, "proof")?;
+        Ok(Self::Zk { claim_id, proof })
+    }
+
     /// Signs a claim's id.
     pub fn sign(claim_id: Digest, signer: &dyn Signer) -> Result<Self, SignError> {
         let signature = signer.sign(&PayloadType::ClaimId.encode(claim_id.as_bytes()))?;
@@ -107,15 +133,17 @@ impl Evidence {
             Self::Signature { .. } => EvidenceKind::Signature,
             Self::Replay { .. } => EvidenceKind::Replay,
             Self::Tee { .. } => EvidenceKind::Tee,
+            Self::Zk { .. } => EvidenceKind::Zk,
         }
     }
 
     /// The claim that it speaks for.
     pub fn claim_id(&self) -> Digest {
         match self {
-            Self::Signature { claim_id, .. } | Self::Replay { claim_id, .. } | Self::Tee { claim_id, .. } => {
-                *claim_id
-            }
+            Self::Signature { claim_id, .. }
+            | Self::Replay { claim_id, .. }
+            | Self::Tee { claim_id, .. }
+            | Self::Zk { claim_id, .. } => *claim_id,
         }
     }
 
@@ -135,7 +163,7 @@ impl Evidence {
             Self::Tee { claim_id, environment, alg, key_id, signature } => {
                 (attested_claim(*claim_id, environment), alg, key_id, signature)
             }
-            Self::Replay { .. } => return None,
+            Self::Replay { .. } | Self::Zk { .. } => return None,
         };
         if *key_id != key.id() {
             return Some(Err(SignatureError::KeyId { expected: key.id(), got: *key_id }));
@@ -166,6 +194,7 @@ impl Evidence {
                 members.text("kind", self.kind().name());
                 members.base64("sig", signature);
             }
+            Self::Zk { claim_id, proof } => proof.write(claim_id, self.kind().name(), members),
         }
     }
 
@@ -186,6 +215,7 @@ impl Evidence {
             Self::Replay { numeric, .. } => {
                 members.extend(object([("numeric", Value::Int((*numeric).into()))]));
             }
+            Self::Zk { proof, .. } => members.extend(proof.members()),
         }
         Value::Object(members)
     }
@@ -218,6 +248,9 @@ impl Evidence {
                 key_id: KeyId(fields.digest("keyid")?),
                 signature: fields.base64("sig", 64)?,
             },
+            EvidenceKind::Zk => {
+                Self::Zk { claim_id, proof: Arc::new(Proof::take(&mut fields, &claim_id, path)?) }
+            }
         };
         fields.finish()?;
         Ok(evidence)

@@ -149,6 +149,9 @@ fn evidence_list(predicate: &mut Fields) -> Result<Vec<(EvidenceKind, Digest)>, 
         let kind = kind_field(&mut fields)?;
         let digest = fields.digest("digest")?;
         fields.finish()?;
+        if kind.proves_itself() {
+            return Err(FormatError::Value { path, expected: "a kind that receipts list" });
+        }
         if list.last().is_some_and(|(last, _)| *last >= kind) {
             return Err(FormatError::Value { path, expected: "each kind once, in the order of the kinds" });
         }

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use hallmark_attestation as attestation;
+use hallmark_proof::program::CheckError;
+use hallmark_proof::protocol::ProofError;
 use hallmark_receipt::certificate::RevocationReason;
 use hallmark_receipt::check::Cause;
 use hallmark_receipt::{
@@ -25,6 +27,8 @@ catalog! {
     ExpectedModel = "expected-model", Model, "receipt.md §13.9", "that it is the model you want (none was named)";
     /// A publisher whose key the verifier knows signed for the model.
     Publisher = "publisher", Model, "receipt.md §13.10", "who published the model";
+    /// The commitment that proofs open, worked out again from the verifier's own copy of the model.
+    Commitment = "commitment", Model, "receipt.md §13.17", "that the proof is about the model's own weights (without a copy, the commitment is its publisher's word)";
     /// The signing key is certified for receipts by the node's identity, at the claimed time.
     Certificate = "certificate", Environment, "receipt.md §13.2", "which node's key signed";
     /// The key is not revoked.
@@ -61,10 +65,12 @@ catalog! {
     Word = "word", Output, "receipt.md §13.14", "that the node stands by the bare claim";
     /// The model, run again on the opened inputs, gives the opened outputs bit for bit.
     Replay = "replay", Output, "receipt.md §13.15", "that the model gives this output for this input";
+    /// A proof shows that the committed network gives the opened output for the opened input.
+    Proof = "proof", Output, "receipt.md §13.17", "what the proof proves";
     /// Nobody could pick among answers by choosing what the tokens are drawn from.
     Seed = "seed", Output, "receipt.md §13.15", "that the node did not pick among answers";
     /// It is settled.
-    Settlement = "settlement", Settlement, "receipt.md §13.17", "that it was paid for or recorded";
+    Settlement = "settlement", Settlement, "receipt.md §13.18", "that it was paid for or recorded";
 }
 
 /// Why a check was not made.
@@ -172,6 +178,18 @@ pub enum Why {
         /// Who says so.
         kind: attestation::Kind,
     },
+    /// Nothing to check a proof with.
+    #[error("checking a proof takes the openings of input and output, and the bundle lacks the {0}")]
+    ProofUnopened(&'static str),
+    /// The receipt came without the graph.
+    #[error("checking a proof takes the model's graph, and the receipt came without it")]
+    ProofGraph,
+    /// The manifest has no commitment.
+    #[error("the model's manifest has no commitment to its weights")]
+    NoCommitment,
+    /// Another version of the specification of proofs.
+    #[error("this build does not check version {0} of proofs")]
+    ProofVersion(u32),
     /// Not settled.
     #[error("not settled")]
     NotSettled,
@@ -258,6 +276,12 @@ pub enum Reason {
     OutputValue { name: String, index: usize, expected: String, got: String },
     #[error("the model does not run on this input: {0}")]
     ReplayRefused(String),
+    #[error("the commitment to the weights is not that of your copy of the model")]
+    WeightCommitment { expected: Digest, got: Digest },
+    #[error("the model has other inputs than the receipt")]
+    InputNames { expected: Vec<String>, got: Vec<String> },
+    #[error("{0}")]
+    Proof(CheckError),
     #[error("the hardware's report is of an environment without this key")]
     KeyElsewhere { expected: KeyId },
     #[error("{0}")]
@@ -331,6 +355,9 @@ impl Cause for Reason {
             Self::OutputType { .. } => "output-type",
             Self::OutputValue { .. } => "output-value",
             Self::ReplayRefused(_) => "replay-refused",
+            Self::WeightCommitment { .. } => "weight-commitment",
+            Self::InputNames { .. } => "input-names",
+            Self::Proof(error) => proof_code(error),
             Self::KeyElsewhere { .. } => "key-elsewhere",
             Self::Hardware(fault) => fault.reason.code(),
             Self::HardwareMark { .. } => "hardware-mark",
@@ -352,6 +379,7 @@ impl Cause for Reason {
             | Self::Graph { expected, got }
             | Self::PublicationOfOther { expected, got }
             | Self::Commitment { expected, got }
+            | Self::WeightCommitment { expected, got }
             | Self::EvidenceOfOther { expected, got, .. }
             | Self::EvidenceChanged { expected, got, .. } => pair(expected, got),
             Self::OtherModel { expected, got } => pair(join(expected), model_text(got)),
@@ -359,13 +387,29 @@ impl Cause for Reason {
                 pair(format!("{}/{}", expected.0, expected.1), format!("{}/{}", got.0, got.1))
             }
             Self::Numeric { expected, got } => pair(expected, got),
-            Self::OutputNames { expected, got } => pair(expected.join(", "), got.join(", ")),
+            Self::OutputNames { expected, got } | Self::InputNames { expected, got } => {
+                pair(expected.join(", "), got.join(", "))
+            }
             Self::OutputType { expected, got, .. } | Self::OutputValue { expected, got, .. } => {
                 pair(expected, got)
             }
             Self::Hardware(fault) => fault.reason.expected_and_got(),
             _ => (None, None),
         }
+    }
+}
+
+/// The code of a proof that does not hold.
+fn proof_code(error: &CheckError) -> &'static str {
+    match error {
+        CheckError::Skeleton(_) | CheckError::Lower(_) => "proof-model",
+        CheckError::Inputs(_) | CheckError::Run(_) => "proof-input",
+        CheckError::Integers => "proof-integers",
+        CheckError::Output(_) => "proof-output",
+        CheckError::Proof(ProofError::Format(_)) => "proof-format",
+        CheckError::Proof(ProofError::Row { .. } | ProofError::Request(_)) => "proof-row",
+        CheckError::Proof(ProofError::Security { .. }) => "proof-bits",
+        _ => "proof",
     }
 }
 

@@ -14,6 +14,7 @@ mod evidence;
 pub mod hardware;
 mod model;
 mod node;
+mod proof;
 mod replay;
 mod seed;
 
@@ -83,7 +84,7 @@ pub enum Decision {
 pub enum Lacking {
     /// A check that the policy requires was not made.
     Required(CheckId),
-    /// Neither a re-run, nor the word of a trusted identity, nor hardware that runs pinned code.
+    /// Neither a re-run, nor the word of a trusted identity, nor hardware that runs pinned code, nor a proof for a known model.
     Anchor,
 }
 
@@ -95,6 +96,8 @@ pub enum Basis {
     Replay,
     /// An identity that the verifier trusts gave its word.
     TrustedIdentity,
+    /// A proof, for a model that the verifier named, holds, or whose publisher it trusts.
+    Proof,
     /// Hardware of this kind, running code that the policy pins, holds the key that signed.
     Hardware {
         /// The kind.
@@ -216,12 +219,14 @@ pub fn judge_parsed(
     }
     checks.push(openings(CheckId::Inputs, bundle.inputs.as_deref(), &receipt));
     checks.push(openings(CheckId::Outputs, bundle.outputs.as_deref(), &receipt));
-    // 14. - 17. The evidence.
+    // 14. - 18. The evidence.
     checks.push(evidence::list(bundle, &receipt));
     checks.push(evidence::word(bundle, &receipt, certificate.as_ref()));
     let replay = replay::replay(bundle, &receipt, &checks, replayer);
     checks.push(replay);
     checks.extend(seed::seed(&receipt, &checks));
+    checks.extend(proof::commitment(bundle, &receipt, &checks, replayer));
+    checks.extend(proof::proof(bundle, &receipt, &checks, policy));
     let hardware = hardware::judge(bundle, &receipt, certificate.as_ref(), policy, context);
     // 5. again: the time, and who vouches for it.
     checks.push(node::time(&receipt, policy, context, hardware.report.as_ref()));
@@ -279,6 +284,11 @@ fn decide(
         && passed(CheckId::Signature)
     {
         basis.push(Basis::Hardware { kind: report.kind, simulated: report.simulated });
+    }
+    let knows_model =
+        [CheckId::ExpectedModel, CheckId::Commitment, CheckId::Publisher].into_iter().any(passed);
+    if passed(CheckId::Proof) && passed(CheckId::Manifest) && knows_model {
+        basis.push(Basis::Proof);
     }
     if basis.is_empty() {
         lacking.push(Lacking::Anchor);

@@ -3,8 +3,9 @@
 //! Every check has three outcomes: passed, failed, not checked. Any failed check rejects. A check that the policy requires and
 //! that was not made leaves the verdict undecided. And **a key that travels in a bundle is never a trust anchor**: a receipt is
 //! accepted only where the output was re-run bit for bit on the verifier's own copy of the model, where the node's
-//! identity is one that the verifier trusts and its word is among the evidence, or where hardware that runs code which the policy
-//! pins holds the node's key. Only [`judge`] makes a [`Verified`].
+//! identity is one that the verifier trusts and its word is among the evidence, where hardware that runs code which the policy
+//! pins holds the node's key, or where a proof shows the output to be that of a model which the verifier names, holds, or whose
+//! publisher it trusts. Only [`judge`] makes a [`Verified`].
 //!
 //! Pure: bytes, policy and `now` go in; re-execution comes in through [`Replayer`]. The steps are those of `spec/receipt.md` §13.
 //!
@@ -48,6 +49,15 @@ pub trait Replayer {
         outputs: &[Opening],
         claim: &Claim,
     ) -> Result<Vec<(String, Tensor)>, ReplayError>;
+
+    /// The commitment to the weights (`model.md` §6.1), worked out from the verifier's own copy of the model `model`.
+    ///
+    /// # Errors
+    /// As [`Replayer::replay`]; by default that it cannot be done here.
+    fn commitment(&self, model: &Digest) -> Result<Digest, ReplayError> {
+        let _ = model;
+        Err(ReplayError::Unavailable("this verifier works out no commitments".to_owned()))
+    }
 }
 
 /// Why a re-run gave nothing to compare.

@@ -12,8 +12,8 @@ pub const MAX_POLICY: usize = 1 << 20;
 /// What a verifier asks for.
 ///
 /// Whatever a policy says, three rules stand: a check that failed rejects; [`Policy::ALWAYS`] must pass; and nothing is accepted
-/// unless the output is anchored outside the bundle (a passed re-run, the word of an identity that the verifier trusts, or
-/// hardware that runs code which the policy pins).
+/// unless the output is anchored outside the bundle (a passed re-run, the word of an identity that the verifier trusts,
+/// hardware that runs code which the policy pins, or a proof for a model that the verifier knows).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Its name, for the closing sentence.
@@ -30,6 +30,8 @@ pub struct Policy {
     pub max_age_seconds: Option<u64>,
     /// How far in the future a claimed time may lie, in seconds.
     pub clock_skew_seconds: u64,
+    /// The fewest bits of security that a proof may have, all its errors together.
+    pub proof_bits: u32,
     /// What is asked of hardware evidence (`attestation.md` §8). Only code that it pins can make a key that travels count.
     pub hardware: attestation::Policy,
 }
@@ -83,6 +85,7 @@ struct File {
     models: Vec<String>,
     max_age_seconds: Option<u64>,
     clock_skew_seconds: Option<u64>,
+    proof_bits: Option<u32>,
     #[serde(default)]
     hardware: toml::Table,
 }
@@ -101,6 +104,9 @@ impl Policy {
     /// How far in the future a claimed time may lie by default.
     pub const CLOCK_SKEW_SECONDS: u64 = 300;
 
+    /// The fewest bits of a proof by default.
+    pub const PROOF_BITS: u32 = 100;
+
     /// The policy `default`: whatever is anchored is accepted.
     pub fn default_policy() -> Self {
         Self {
@@ -111,6 +117,7 @@ impl Policy {
             models: Vec::new(),
             max_age_seconds: None,
             clock_skew_seconds: Self::CLOCK_SKEW_SECONDS,
+            proof_bits: Self::PROOF_BITS,
             hardware: attestation::Policy::genuine(),
         }
     }
@@ -141,6 +148,7 @@ impl Policy {
     ///     models = ["0000000000000000000000000000000000000000000000000000000000000003"]
     ///     max_age_seconds = 86400
     ///     clock_skew_seconds = 60
+    ///     proof_bits = 118
     ///
     ///     [hardware.tdx]                          # sections as `hallmark attest policy init` prints them
     ///     measurements = [{ name = "1.0", mrtd = "00" }]
@@ -169,6 +177,7 @@ impl Policy {
             models: ids("models", file.models)?,
             max_age_seconds: file.max_age_seconds,
             clock_skew_seconds: file.clock_skew_seconds.unwrap_or(Self::CLOCK_SKEW_SECONDS),
+            proof_bits: file.proof_bits.unwrap_or(Self::PROOF_BITS),
         })
     }
 }

@@ -122,6 +122,10 @@ pub fn shown(verdict: &Verdict) -> Vec<String> {
         .iter()
         .map(|basis| match basis {
             Basis::Replay => "this model gives this output for this input, re-run bit for bit".to_owned(),
+            Basis::Proof => {
+                "a proof shows that the network behind the model's commitment gives this output for this input"
+                    .to_owned()
+            }
             Basis::TrustedIdentity => {
                 format!(
                     "node {}, which you trust, signed that this happened",
@@ -151,6 +155,7 @@ pub fn not_shown(verdict: &Verdict) -> Vec<&'static str> {
         .filter(|check| !matches!(check.id, CheckId::Graph | CheckId::Word))
         .map(|check| check.id.not_shown())
         .chain(of_hardware(verdict))
+        .chain(of_proof(verdict))
         .collect()
 }
 
@@ -163,6 +168,13 @@ fn of_hardware(verdict: &Verdict) -> Vec<&'static str> {
         .filter(|_| passed)
         .map(|report| attestation::not_shown(report))
         .unwrap_or_default()
+}
+
+/// What a proof that holds leaves open.
+fn of_proof(verdict: &Verdict) -> Option<&'static str> {
+    verdict.check(CheckId::Proof).filter(|check| check.has_passed()).map(|_| {
+        "that anything stays hidden (checking the proof takes the opened input and output, and a proof hides nothing)"
+    })
 }
 
 /// The verdict as a JSON document (indented, ends with a line feed).
@@ -248,7 +260,7 @@ fn lacking_text(lacking: Lacking) -> String {
     match lacking {
         Lacking::Required(id) => format!("the required check `{id}` was not made"),
         Lacking::Anchor => {
-            "nothing outside the bundle vouches for it: it needs a re-run on your own copy of the model, an identity that you trust, or hardware whose code your policy pins"
+            "nothing outside the bundle vouches for it: it needs a re-run on your own copy of the model, an identity that you trust, hardware whose code your policy pins, or a proof for a model that you name"
                 .to_owned()
         }
     }

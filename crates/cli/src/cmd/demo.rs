@@ -123,8 +123,9 @@ fn answer(node: &App, story: &mut Story, shipped: &'static Shipped, dir: &Path) 
     let copy = model::shipped_copy(shipped)?;
     let inputs = infer::sample(shipped, 0)?;
     let start = Instant::now();
-    let outputs = infer::compute(node, &copy, &inputs)?;
+    let rows = infer::compute(node, &copy, std::slice::from_ref(&inputs))?;
     let run_time = start.elapsed();
+    let outputs = rows.into_iter().next().unwrap_or_default();
     let (bundle, _) = infer::receipt(node, &copy, inputs.clone(), outputs.clone(), &infer::Asked::default())?;
     let path = dir.join(format!("{}.receipt.json", shipped.name));
     Disk::default().write(&path, bundle.to_json().as_bytes(), Access::Private)?;
@@ -222,8 +223,11 @@ fn environment(node: &App, story: &mut Story, answers: &[Answer], dir: &Path) ->
         "This machine may have no such hardware, so development evidence stands in: an Intel TDX quote in",
     );
     story.say("every byte but its root, whose key everybody has. What is signed says SIMULATED.");
-    let asked =
-        infer::Asked { evidence: &[EvidenceArg::Replay, EvidenceArg::Tee], environment: Some("tdx-v4") };
+    let asked = infer::Asked {
+        evidence: &[EvidenceArg::Replay, EvidenceArg::Tee],
+        environment: Some("tdx-v4"),
+        ..infer::Asked::default()
+    };
     let (bundle, _) =
         infer::receipt(node, &answer.copy, answer.inputs.clone(), answer.outputs.clone(), &asked)?;
     let path = dir.join("simulated.receipt.json");

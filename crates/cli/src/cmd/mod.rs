@@ -17,6 +17,7 @@ mod demo;
 pub mod infer;
 mod keys;
 mod model;
+mod prove;
 mod proxy;
 mod receipts;
 mod settings;
@@ -49,6 +50,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Demo(args) => demo::run(&app, &args),
         Command::Model { command } => model::run(&app, command),
         Command::Infer(args) => infer::run(&app, &args),
+        Command::Prove(args) => prove::run(&app, &args),
         Command::Verify(args) => verify::run(&app, &args),
         Command::Attest { command } => attest::run(&app, command),
         Command::Chat(args) => chat::run(&app, &args),

@@ -13,7 +13,9 @@ use crate::args::ModelCommand;
 use crate::console::table;
 use crate::fault::{Exit, Note};
 use crate::model::{self, Copy, Kind};
+use crate::proof;
 use crate::shipped::{LANGUAGES, SHIPPED, Shipped, ShippedLanguage};
+use crate::store::Area;
 use crate::tensor_io::InputSpec;
 
 mod quantize;
@@ -26,10 +28,44 @@ pub fn run(app: &App, command: ModelCommand) -> Result<Exit> {
             add(app, &file, name.as_deref(), arithmetic)
         }
         ModelCommand::Quantize(args) => quantize::run(app, &args),
+        ModelCommand::Commit { model, name } => commit(app, &model, name.as_deref()),
         ModelCommand::List => list(app),
         ModelCommand::Show { model } => show(app, &model),
     }
     .map(|()| Exit::Accepted)
+}
+
+fn commit(app: &App, which: &str, name: Option<&str>) -> Result<()> {
+    check_free(name)?;
+    let failed = "the model was not committed to";
+    let copy = model::resolve(&app.home, which)?;
+    let old = copy.id();
+    let entry = proof::commitment(app, proof::onnx(&copy)?).context(failed)?;
+    let Kind::Graph(model) = copy.kind else { return Err(Note::usage(failed).error()) };
+    let copy = Copy { kind: Kind::Graph(model.with_proof(Some(entry))), ..copy };
+    let (id, manifest) = (copy.id(), copy.manifest().to_json());
+    let files: Vec<(String, Vec<u8>)> =
+        copy.files.iter().map(|(path, bytes)| (path.clone(), bytes.clone())).collect();
+    let own: Vec<String> =
+        app.home.names()?.into_iter().filter(|(_, id)| *id == old).map(|(name, _)| name).collect();
+    let writer = app.home.write()?;
+    // A name of the model itself moves; any other must be free.
+    let other = name.filter(|name| !own.iter().any(|own| own == name));
+    writer.add_model(&id, manifest.as_bytes(), &files, other).context(failed)?;
+    let moving: Vec<&String> = own.iter().filter(|own| name.is_none_or(|name| name == *own)).collect();
+    for name in &moving {
+        writer.put(Area::Names, name, format!("{id}\n").as_bytes()).context(failed)?;
+    }
+    let commitment = hallmark_receipt::Digest(entry.commitment);
+    let names: Vec<&str> = other.into_iter().chain(moving.iter().map(|name| name.as_str())).collect();
+    app.show(
+        || json!({ "id": id.to_string(), "commitment": commitment.to_string(), "names": names, "from": old.to_string() }),
+        || {
+            let also = if names.is_empty() { String::new() } else { format!(" as {}", names.join(", ")) };
+            vec![format!("committed: model {id}{also}"), format!("commitment {commitment}")]
+        },
+    );
+    Ok(())
 }
 
 fn add(app: &App, file: &Path, name: Option<&str>, arithmetic: Option<Arithmetic>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `hallmark receipts`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use hallmark_receipt::bundle::MAX_BUNDLE;
@@ -76,7 +76,7 @@ fn list(app: &App) -> Result<()> {
 }
 
 fn show(app: &App, which: &str) -> Result<()> {
-    let (bundle, receipt) = load(app, which)?;
+    let (_, bundle, receipt) = load(app, which)?;
     app.show(
         || describe(&bundle, &receipt),
         || {
@@ -111,7 +111,7 @@ fn show(app: &App, which: &str) -> Result<()> {
 }
 
 fn redact(app: &App, which: &str, output: Option<&Path>) -> Result<()> {
-    let (bundle, receipt) = load(app, which)?;
+    let (_, bundle, receipt) = load(app, which)?;
     let text = bundle.redact().to_json();
     match output {
         Some(path) => {
@@ -138,7 +138,8 @@ fn ids(home: &Home) -> Result<Vec<Digest>, StoreError> {
     Ok(names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.parse().ok()).collect())
 }
 
-fn load(app: &App, which: &str) -> Result<(Bundle, Receipt)> {
+/// A bundle by its path or its receipt's id, and where it lies.
+pub fn load(app: &App, which: &str) -> Result<(PathBuf, Bundle, Receipt)> {
     let is_id = which.len() >= 4 && which.len() <= 64 && which.bytes().all(|b| b.is_ascii_hexdigit());
     let found: Vec<Digest> = if is_id {
         ids(&app.home)?.into_iter().filter(|id| id.to_string().starts_with(which)).collect()
@@ -157,7 +158,8 @@ fn load(app: &App, which: &str) -> Result<(Bundle, Receipt)> {
     let bytes = read_bundle(&path).context(
         Note::new(format!("no receipt `{which}`")).hint("`hallmark receipts list` shows those in the home"),
     )?;
-    parse(&bytes)
+    let (bundle, receipt) = parse(&bytes)?;
+    Ok((path, bundle, receipt))
 }
 
 fn parse(bytes: &[u8]) -> Result<(Bundle, Receipt)> {

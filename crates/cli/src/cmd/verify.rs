@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use hallmark_receipt::json::Value as Strict;
 use hallmark_receipt::{KeyId, PublicKey};
-use hallmark_verdict::{Context, Decision, Policy, Replayer, Trust, Verdict, judge, render};
+use hallmark_verdict::{CheckId, Context, Decision, Policy, Replayer, Trust, Verdict, judge, render};
 use serde_json::{Value, json};
 
 use super::App;
@@ -23,7 +24,8 @@ use crate::time;
 
 /// Runs `verify`: the worst outcome is the exit code.
 pub fn run(app: &App, args: &Verify) -> Result<Exit> {
-    let policy = policy(args.policy.as_deref().unwrap_or(&app.config.policy.value))?;
+    let mut policy = policy(args.policy.as_deref().unwrap_or(&app.config.policy.value))?;
+    policy.proof_bits = args.proof_bits.unwrap_or(policy.proof_bits);
     let copy = args.model.as_deref().map(|text| model::resolve(&app.home, text)).transpose()?;
     let context = context(app, &args.trust, copy.as_ref(), &args.hardware)?;
     let replayer = Copies::new(app, copy.as_ref());
@@ -32,10 +34,13 @@ pub fn run(app: &App, args: &Verify) -> Result<Exit> {
     for (index, path) in args.bundles.iter().enumerate() {
         let result = read_bundle(path).map(|bytes| {
             let _progress = Progress::new("checking");
-            judge(&bytes, &policy, &context, Some(&replayer as &dyn Replayer))
+            let begun = Instant::now();
+            let verdict = judge(&bytes, &policy, &context, Some(&replayer as &dyn Replayer));
+            // What is left beside the re-run is the proof, but for a handful of signatures and hashes.
+            (verdict, begun.elapsed().saturating_sub(replayer.take_spent()))
         });
         match result {
-            Ok(verdict) => {
+            Ok((verdict, checking)) => {
                 exit = exit.worst(exit_of(&verdict));
                 if app.json {
                     results.push(to_json(path, &verdict)?);
@@ -48,6 +53,9 @@ pub fn run(app: &App, args: &Verify) -> Result<Exit> {
                         ));
                     }
                     render::text(&verdict).lines().for_each(|line| console::out(&paint(line)));
+                    if verdict.check(CheckId::Proof).is_some_and(|check| check.has_passed()) {
+                        console::note(&format!("the proof was checked in {} ms", checking.as_millis()));
+                    }
                 }
             }
             Err(error) => {

@@ -11,6 +11,7 @@ mod docs;
 mod environment;
 mod gguf;
 mod onnx;
+mod prove;
 mod receipts;
 mod stores;
 

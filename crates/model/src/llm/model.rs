@@ -165,8 +165,15 @@ impl<N: Network> ModelOf<N> {
         let digests: BTreeMap<String, Digest> =
             files.iter().map(|file| (file.name.clone(), file.sha256)).collect();
         let (graph, weights) = (skeleton.digest(), merkle::root(domain::WEIGHTS, &bytes_of(&roots)));
-        let mut manifest =
-            Manifest { files, graph, weights, numeric: NUMERIC_VERSION, decoder: None, encoder: None };
+        let mut manifest = Manifest {
+            files,
+            graph,
+            weights,
+            numeric: NUMERIC_VERSION,
+            decoder: None,
+            encoder: None,
+            proof: None,
+        };
         N::describe(checkpoint, &mut manifest, &|name| digests.get(name).copied())?;
         let id = manifest.id();
         Ok(Self { manifest, id, skeleton, roots })

@@ -1,4 +1,4 @@
 //! Whole proofs of small models, honest and not.
 
 mod complete;
-mod models;
+pub mod models;

@@ -5,17 +5,26 @@ use hallmark_receipt::{Bundle, Certificate, Evidence, EvidenceKind, Receipt};
 use super::model::numeric;
 use crate::check::{Check, CheckId, Reason, Why};
 
-/// Step 14: the evidence is exactly what the receipt lists, and each piece speaks for this claim.
+/// Step 14: the evidence is what the receipt lists, but for proofs, and each piece speaks for this claim.
 pub fn list(bundle: &Bundle, receipt: &Receipt) -> Check {
     let id = CheckId::Evidence;
     match find_fault(bundle, receipt) {
         Some(reason) => Check::failed(id, reason),
         None => {
-            let kinds: Vec<&str> = bundle.evidence.iter().map(|item| item.kind().name()).collect();
-            if kinds.is_empty() {
+            let names = |alone: bool| -> Vec<&str> {
+                let kinds = bundle.evidence.iter().map(Evidence::kind);
+                kinds.filter(|kind| kind.proves_itself() == alone).map(EvidenceKind::name).collect()
+            };
+            let mut found = Vec::new();
+            for (names, how) in [(names(false), "as listed"), (names(true), "by itself")] {
+                if !names.is_empty() {
+                    found.push(format!("{}: {how}", names.join(", ")));
+                }
+            }
+            if found.is_empty() {
                 return Check::not_checked(id, Why::NoEvidence);
             }
-            Check::passed(id, format!("{}: as listed, for this claim", kinds.join(", ")))
+            Check::passed(id, format!("{}, for this claim", found.join("; ")))
         }
     }
 }
@@ -28,6 +37,8 @@ fn find_fault(bundle: &Bundle, receipt: &Receipt) -> Option<Reason> {
             return Some(Reason::EvidenceOfOther { kind, expected, got });
         }
         match receipt.evidence.iter().find(|(listed, _)| *listed == kind) {
+            // Never listed: it stands or falls by itself.
+            None if kind.proves_itself() => {}
             None => return Some(Reason::EvidenceUnlisted(kind)),
             Some((_, expected)) if *expected != item.digest() => {
                 return Some(Reason::EvidenceChanged { kind, expected: *expected, got: item.digest() });

@@ -85,11 +85,29 @@ pub fn manifest(name: &str) -> Object {
 }
 
 /// The verifier's own copies of models, run with the scalar reference.
-pub struct Copies(pub BTreeMap<Digest, Graph>);
+pub struct Copies {
+    graphs: BTreeMap<Digest, Graph>,
+    models: Vec<hallmark_model::manifest::Model>,
+}
 
 impl Copies {
     pub fn of(names: &[&str]) -> Self {
-        Self(names.iter().map(|name| (model_id(&manifest(name)), graph())).collect())
+        let graphs = names.iter().map(|name| (model_id(&manifest(name)), graph())).collect();
+        Self { graphs, models: Vec::new() }
+    }
+
+    /// Of ONNX models.
+    pub fn holding(models: impl IntoIterator<Item = hallmark_model::manifest::Model>) -> Self {
+        Self::of(&[]).and(models)
+    }
+
+    /// ONNX models too.
+    pub fn and(mut self, models: impl IntoIterator<Item = hallmark_model::manifest::Model>) -> Self {
+        for model in models {
+            self.graphs.insert(model.id(), model.graph().as_ref().clone());
+            self.models.push(model);
+        }
+        self
     }
 }
 
@@ -104,7 +122,7 @@ impl Replayer for Copies {
         if !claim.parameters.is_empty() {
             return Err(ReplayError::Parameters);
         }
-        let graph = self.0.get(model).ok_or(ReplayError::ModelAbsent(*model))?;
+        let graph = self.graphs.get(model).ok_or(ReplayError::ModelAbsent(*model))?;
         let name = |id: &ValueId| graph.values[id.0].name.clone();
         let ordered: Vec<&Tensor> = graph
             .inputs
@@ -123,6 +141,11 @@ impl Replayer for Copies {
         let outputs = reference::run(graph, &ordered, 1 << 20)
             .map_err(|error| ReplayError::Execution(error.to_string()))?;
         Ok(graph.outputs.iter().map(name).zip(outputs).collect())
+    }
+
+    fn commitment(&self, model: &Digest) -> Result<Digest, ReplayError> {
+        let copy = self.models.iter().find(|copy| copy.id() == *model);
+        copy.map(|copy| Digest(crate::proof::commitment(copy))).ok_or(ReplayError::ModelAbsent(*model))
     }
 }
 
@@ -225,7 +248,8 @@ impl Verifier {
 
     pub fn judge(self, bundle: &[u8]) -> Verdict {
         static COPIES: OnceLock<Copies> = OnceLock::new();
-        let copies = COPIES.get_or_init(|| Copies::of(&["first", "second"]));
+        let copies = COPIES
+            .get_or_init(|| Copies::of(&["first", "second"]).and(crate::proof::models().iter().cloned()));
         let replayer = matches!(self, Self::Model | Self::Both).then_some(copies as &dyn Replayer);
         judge(bundle, &Policy::default_policy(), &self.context(), replayer)
     }

@@ -9,6 +9,7 @@ mod form;
 mod hardware;
 mod judgement;
 mod privacy;
+mod proof;
 mod resigned;
 mod streams;
 mod vectors;

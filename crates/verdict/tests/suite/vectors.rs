@@ -9,6 +9,7 @@ use std::process::Command;
 
 use hallmark_attestation::simulated::{Form, Provider};
 use hallmark_receipt::json::{Object, Value, object};
+use hallmark_receipt::proof::Security;
 use hallmark_receipt::{
     Bundle, Certificate, DType, Envelope, Evidence, Model, Opening, PayloadType, Purpose, Receipt, Salt,
     Signer as _, Tensor, Wanted, Work,
@@ -18,6 +19,7 @@ use hallmark_verdict::{Cause as _, Check, Outcome};
 use crate::fixture::*;
 use crate::forgery::{EDITS, edited, places};
 use crate::hardware::{attested, environment_of};
+use crate::proof;
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../vectors/receipt")
@@ -40,6 +42,12 @@ fn cases() -> BTreeMap<String, String> {
     // Held together, and by no hardware: refused by whoever did not ask for development evidence.
     add("simulated-attested", attested(Form::Nitro).to_json());
     add("simulated-key-elsewhere", key_elsewhere().to_json());
+    let [tiny, _] = proof::models();
+    add("valid-proved", proof::proved(tiny, &[1], Security::Standard)[0].to_json());
+    add("valid-proved-together", proof::proved(tiny, &[1, 2], Security::High)[1].to_json());
+    for (name, bundle) in proof::tampered() {
+        add(&format!("tampered-{name}"), bundle.to_json());
+    }
     add("forged-re-signed", sign(work("first", 1), &mallory()).to_json());
     for (name, bundle) in tampered_bundles(&full, &p256) {
         add(&format!("tampered-{name}"), bundle.to_json());
@@ -328,8 +336,14 @@ fn assert_agreement(folder: &Path, files: &BTreeMap<String, Vec<u8>>) {
         "statement",
         "word",
     ];
-    let Some(results) = second_verifier(folder, files) else { return };
+    let Some(mut results) = second_verifier(folder, files) else { return };
     for (name, bytes) in files {
+        // It checks no proofs, and says so where there is one.
+        if let Some(Value::Object(found)) = results.get_mut(name)
+            && let Some(proof) = found.remove("proof")
+        {
+            assert_eq!(proof, "not checked".into(), "{name}");
+        }
         let expected: Object = Verifier::Bare
             .judge(bytes)
             .checks
