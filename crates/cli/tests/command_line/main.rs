@@ -11,6 +11,7 @@ mod docs;
 mod environment;
 mod gguf;
 mod onnx;
+mod quantize;
 mod receipts;
 mod stores;
 
@@ -109,6 +110,12 @@ impl From<Output> for Run {
             err: String::from_utf8(output.stderr).unwrap(),
         }
     }
+}
+
+/// A vector of int64 as numpy writes it.
+fn npy(values: &[i64]) -> Vec<u8> {
+    let tensor = hallmark_receipt::Tensor::vector(values.to_vec());
+    hallmark_cli::tensor_io::npy::write(&tensor).unwrap()
 }
 
 fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
