@@ -12,6 +12,7 @@ mod environment;
 mod gguf;
 mod onnx;
 mod prove;
+mod quantize;
 mod receipts;
 mod stores;
 
@@ -110,6 +111,12 @@ impl From<Output> for Run {
             err: String::from_utf8(output.stderr).unwrap(),
         }
     }
+}
+
+/// A vector of int64 as numpy writes it.
+fn npy(values: &[i64]) -> Vec<u8> {
+    let tensor = hallmark_receipt::Tensor::vector(values.to_vec());
+    hallmark_cli::tensor_io::npy::write(&tensor).unwrap()
 }
 
 fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {

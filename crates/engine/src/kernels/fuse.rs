@@ -7,6 +7,7 @@ use hallmark_model::graph::{Graph, Node, ValueId};
 use hallmark_model::ops::Domain;
 
 use super::contract::contraction;
+use super::quantised;
 use super::rows::{Form, Norm};
 use super::select::{axes, map_of};
 use super::spatial::convolution;
@@ -49,9 +50,22 @@ impl<'a> Links<'a> {
 
     /// Node `index`, unless it is folded or in a group already.
     pub(crate) fn free(&self, index: usize) -> Option<&'a Node> {
+        self.free_of_any(index).filter(|node| node.op.domain == Domain::Onnx)
+    }
+
+    /// [`Links::free`], of whatever domain.
+    fn free_of_any(&self, index: usize) -> Option<&'a Node> {
         let busy =
             self.folded.get(index).copied().unwrap_or(true) || self.taken.get(index).copied().unwrap_or(true);
-        self.graph.nodes.get(index).filter(|node| !busy && node.op.domain == Domain::Onnx)
+        self.graph.nodes.get(index).filter(|_| !busy)
+    }
+
+    /// [`Links::only_reader`], of whatever domain.
+    pub(crate) fn only_reader_of_any(&self, id: ValueId) -> Option<(usize, &'a Node)> {
+        match self.readers(id) {
+            [index] => Some((*index, self.free_of_any(*index)?)),
+            _ => None,
+        }
     }
 
     /// The free node that makes `id`, and its index.
@@ -95,8 +109,8 @@ impl<'a> Links<'a> {
 pub(crate) fn fuse(graph: &Graph, constants: &Constants, folded: &[bool], exec: &Exec) -> Vec<Group> {
     let mut links = Links::new(graph, constants, folded, exec);
     let mut groups = Vec::new();
-    let finders: [fn(&Links<'_>, usize) -> Option<Group>; 4] =
-        [written_layer_norm, contraction, convolution, chain];
+    let finders: [fn(&Links<'_>, usize) -> Option<Group>; 5] =
+        [written_layer_norm, contraction, convolution, quantised::fused, chain];
     for finder in finders {
         // From the end, so that a chain is found from its last node and as long as it gets.
         for index in (0..graph.nodes.len()).rev() {

@@ -14,6 +14,7 @@ mod layout;
 pub(crate) mod map;
 pub(crate) mod par;
 pub mod pool;
+mod quantised;
 pub(crate) mod rows;
 mod select;
 pub(crate) mod simd;

@@ -9,12 +9,12 @@ const WORTH: usize = 16_000;
 
 /// Calls `work(start, chunk)` for chunks of `out` that are multiples of `grain` elements long (but for the last), at the same time
 /// on several threads where `out.len() * cost` is worth it.
-pub(crate) fn chunks(
+pub(crate) fn chunks<T: Send>(
     exec: &Exec,
-    out: &mut [f32],
+    out: &mut [T],
     grain: usize,
     cost: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync,
+    work: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let grain = grain.max(1);
     let worth = out.len().saturating_mul(cost) / WORTH;
@@ -28,7 +28,7 @@ pub(crate) fn chunks(
     let parts = worth.min(4 * exec.pool.threads()).max(2 * most);
     let size = grains.div_ceil(grains.min(parts)) * grain;
     // Each part is locked once, by the thread that takes it.
-    let parts: Vec<Mutex<&mut [f32]>> = out.chunks_mut(size).map(Mutex::new).collect();
+    let parts: Vec<Mutex<&mut [T]>> = out.chunks_mut(size).map(Mutex::new).collect();
     exec.pool.run(parts.len(), |part| {
         if let Some(chunk) = parts.get(part) {
             work(part * size, &mut chunk.lock().unwrap_or_else(PoisonError::into_inner));

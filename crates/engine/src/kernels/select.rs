@@ -10,7 +10,7 @@ use super::map::Map;
 use super::rows::{Form, Norm, Reduce, Softmax};
 use super::spatial::{Convolution, Pool};
 use super::tape::{Instr, Src, Tape};
-use super::{Kernel, control};
+use super::{Kernel, control, quantised};
 use crate::plan::Constants;
 use crate::program::Exec;
 
@@ -21,6 +21,9 @@ pub(crate) fn select(
     constants: &Constants,
     exec: &Exec,
 ) -> Option<Box<dyn Kernel>> {
+    if let Some(kernel) = quantised::select(node, constants) {
+        return Some(kernel);
+    }
     if node.op.domain != Domain::Onnx {
         return None;
     }

@@ -134,7 +134,10 @@ impl Pool {
 
 impl Kernel for Pool {
     fn run(&self, cx: &mut Cx<'_>) -> Result<Option<Vec<Tensor>>, Stop> {
-        let Some(shape) = cx.f32_shape(X) else { return Ok(None) };
+        let Some(shape) = cx.f32_shape(X) else {
+            let max = self.window == Window::Max;
+            return if max { super::quantised::max_pool(cx, &self.attrs) } else { Ok(None) };
+        };
         let Some((&[batch, channels], spatial)) = shape.split_first_chunk::<2>() else { return Ok(None) };
         let Ok(window) =
             Geometry::with_kernel_shape(&self.attrs, spatial.len()).and_then(|g| g.place(spatial))

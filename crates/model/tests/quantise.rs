@@ -1,0 +1,357 @@
+//! Float models beside what the quantiser makes of them (`quantised.md` §3, §5).
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use hallmark_model::graph::{Attr, Dim, Graph, TypeInfo, ValueId};
+use hallmark_model::onnx::{Limits, NoExternalData, Writer, import};
+use hallmark_model::ops::Domain;
+use hallmark_model::quantise::{
+    ByReference, Calibration, CalibrationError, Difference, QuantiseError, Quantised, bounds, quantise,
+};
+use hallmark_receipt::{DType, Tensor};
+
+/// Numbers between -1 and 1, the same everywhere.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 40) as f32) / (1 << 23) as f32 - 1.0
+    }
+
+    fn tensor(&mut self, shape: &[usize], by: f32) -> Tensor {
+        let n = shape.iter().product();
+        Tensor::from_vec(shape.to_vec(), (0..n).map(|_| self.next() * by).collect::<Vec<f32>>()).unwrap()
+    }
+}
+
+/// A small model in the making; each step reads the value before it.
+struct Net {
+    writer: Writer,
+    noise: Noise,
+    shape: Vec<usize>,
+    last: String,
+    made: usize,
+}
+
+impl Net {
+    fn new(shape: &[usize], seed: u64) -> Self {
+        let mut writer = Writer::default();
+        writer.input("x", &typed(DType::F32, shape));
+        Self { writer, noise: Noise(seed), shape: shape.to_vec(), last: "x".into(), made: 0 }
+    }
+
+    fn constant(&mut self, shape: &[usize], by: f32) -> String {
+        let tensor = self.noise.tensor(shape, by);
+        self.given(&tensor)
+    }
+
+    fn given(&mut self, tensor: &Tensor) -> String {
+        self.made += 1;
+        let name = format!("c{}", self.made);
+        self.writer.constant(&name, tensor);
+        name
+    }
+
+    fn op(&mut self, op: &str, inputs: &[&str], attrs: &[(&str, Attr)]) -> String {
+        self.made += 1;
+        let output = format!("v{}", self.made);
+        let attrs: Vec<_> = attrs.iter().map(|(name, attr)| ((*name).to_owned(), attr.clone())).collect();
+        let inputs = inputs.iter().map(|name| (*name).to_owned()).collect();
+        self.writer.node(Domain::Onnx, op, inputs, vec![output.clone()], attrs);
+        self.last.clone_from(&output);
+        output
+    }
+
+    /// The operator on the last value.
+    fn then(&mut self, op: &str, more: &[&str], attrs: &[(&str, Attr)]) -> String {
+        let last = self.last.clone();
+        let inputs: Vec<&str> = std::iter::once(last.as_str()).chain(more.iter().copied()).collect();
+        self.op(op, &inputs, attrs)
+    }
+
+    fn gemm(&mut self, k: usize, n: usize) -> String {
+        let (w, b) = (self.constant(&[n, k], 1.0 / (k as f32).sqrt()), self.constant(&[n], 0.1));
+        self.then("Gemm", &[&w, &b], &[("transB", Attr::Int(1))])
+    }
+
+    fn conv(&mut self, from: usize, to: usize, kernel: usize, group: usize) -> String {
+        let by = 1.0 / ((from / group * kernel * kernel) as f32).sqrt();
+        let (w, b) = (self.constant(&[to, from / group, kernel, kernel], by), self.constant(&[to], 0.1));
+        let pad = (kernel / 2) as i64;
+        let attrs = [("pads", Attr::Ints(vec![pad; 4])), ("group", Attr::Int(group as i64))];
+        self.then("Conv", &[&w, &b], &attrs)
+    }
+
+    fn graph(mut self) -> Graph {
+        let last = self.last.clone();
+        self.writer.output(&last, &TypeInfo::default());
+        import(&self.writer.finish(21), &NoExternalData, &Limits::default()).unwrap()
+    }
+
+    /// Quantised on 8 inputs.
+    fn quantised(self) -> Quantised {
+        let (shape, mut noise) = (self.shape.clone(), Noise(99));
+        let samples = (0..8).map(|_| vec![noise.tensor(&shape, 2.0)]).collect();
+        quantise(&self.graph(), &mut ByReference { samples }).unwrap()
+    }
+}
+
+fn typed(dtype: DType, shape: &[usize]) -> TypeInfo {
+    TypeInfo { dtype: Some(dtype), shape: Some(shape.iter().copied().map(Dim::Known).collect()) }
+}
+
+/// The relative root mean square difference of all outputs.
+fn error(quantised: &Quantised) -> f64 {
+    quantised.differences.iter().map(Difference::rms_relative).sum()
+}
+
+/// The form of §1: floats before QuantizeLinear and after DequantizeLinear alone, and bounds that hold in a run.
+fn check_form(quantised: &Quantised) {
+    let graph = &quantised.graph;
+    let float = |id: &Option<ValueId>| {
+        id.is_some_and(|id| {
+            graph.values[id.0].info.dtype == Some(DType::F32) && !graph.constants.contains_key(&id)
+        })
+    };
+    let mut after: std::collections::BTreeSet<_> = graph.inputs.iter().copied().collect();
+    for node in &graph.nodes {
+        let end = node.op.name == "DequantizeLinear"
+            || node.inputs.iter().flatten().any(|id| after.contains(id) && !graph.inputs.contains(id));
+        if end {
+            after.extend(node.outputs.iter().flatten());
+        } else if node.op.name != "QuantizeLinear" {
+            assert!(!node.inputs.iter().any(float), "{} reads floats", node.op.name);
+            assert!(!node.outputs.iter().any(float), "{} makes floats", node.op.name);
+        }
+    }
+    bounds(graph).unwrap();
+}
+
+fn check(net: Net, most: f64, operators: &[&str]) -> Quantised {
+    let quantised = net.quantised();
+    check_form(&quantised);
+    let error = error(&quantised);
+    assert!(error < most, "{error} with {}", quantised.clip.name());
+    for name in operators {
+        assert!(quantised.graph.nodes.iter().any(|node| node.op.name == *name), "no {name}");
+    }
+    quantised
+}
+
+#[test]
+fn dense_layers() {
+    let mut net = Net::new(&[3, 20], 1);
+    net.gemm(20, 32);
+    net.then("Relu", &[], &[]);
+    net.gemm(32, 16);
+    net.then("Tanh", &[], &[]);
+    net.gemm(16, 5);
+    net.then("Softmax", &[], &[]);
+    let quantised =
+        check(net, 0.02, &["MatMulInteger", "Requantize", "Table", "DequantizeLinear", "Softmax"]);
+    // Relu is part of a Requantize to uint8, and the last accumulators leave with one scale a channel.
+    assert!(!quantised.graph.nodes.iter().any(|node| node.op.name == "Relu"));
+    let last = quantised.graph.nodes.iter().find(|node| node.op.name == "DequantizeLinear").unwrap();
+    let scales = last.inputs[1].unwrap();
+    assert_eq!(quantised.graph.constants[&scales].shape(), [5]);
+}
+
+#[test]
+fn convolutions_pooling_and_residuals() {
+    let mut net = Net::new(&[1, 3, 8, 8], 2);
+    net.conv(3, 8, 3, 1);
+    let (s, b) = (net.constant(&[8], 1.0), net.constant(&[8], 0.3));
+    let (m, v) = (net.constant(&[8], 0.3), net.given(&Tensor::vector(vec![0.7_f32; 8])));
+    net.then("BatchNormalization", &[&s, &b, &m, &v], &[]);
+    let skip = net.then("Relu", &[], &[]);
+    net.conv(8, 8, 3, 8);
+    net.then("Clip", &[], &[]);
+    net.conv(8, 8, 1, 1);
+    net.then("Add", &[&skip], &[]);
+    net.then("Relu", &[], &[]);
+    let pool = [("kernel_shape", Attr::Ints(vec![2, 2])), ("strides", Attr::Ints(vec![2, 2]))];
+    net.then("MaxPool", &[], &pool);
+    net.then("AveragePool", &[], &pool);
+    net.then("GlobalAveragePool", &[], &[]);
+    net.then("Flatten", &[], &[]);
+    net.gemm(8, 4);
+    let quantised = check(net, 0.04, &["ConvInteger", "MaxPool", "ReduceSum"]);
+    assert!(!quantised.graph.nodes.iter().any(|node| node.op.name == "BatchNormalization"));
+}
+
+#[test]
+fn what_has_no_integer_form_is_named_before_anything_runs() {
+    struct Never;
+    impl Calibration for Never {
+        fn each(
+            &mut self,
+            _: &Graph,
+            _: &mut dyn FnMut(&[Tensor]) -> Result<(), QuantiseError>,
+        ) -> Result<(), CalibrationError> {
+            panic!("nothing may run")
+        }
+    }
+    let mut net = Net::new(&[1, 4], 3);
+    net.gemm(4, 4);
+    let axis = net.given(&Tensor::scalar(1_i64));
+    net.then("CumSum", &[&axis], &[]);
+    net.gemm(4, 4);
+    let error = quantise(&net.graph(), &mut Never).unwrap_err();
+    assert!(error.to_string().contains("(CumSum, version 14) cannot be quantised"), "{error}");
+}
+
+#[test]
+fn a_transformer_block() {
+    let (tokens, width, heads) = (6, 16, 2);
+    let mut net = Net::new(&[2, tokens, width], 5);
+    let ints = |list: &[i64]| Tensor::vector(list.to_vec());
+    let each = (width / heads) as i64;
+    let (split, joined) = (net.given(&ints(&[0, 0, heads as i64, each])), net.given(&ints(&[0, 0, -1])));
+    let perm = |list: &[i64]| [("perm", Attr::Ints(list.to_vec()))];
+    let (scale, bias) = (net.constant(&[width], 1.0), net.constant(&[width], 0.2));
+    let normal = net.op("LayerNormalization", &["x", &scale, &bias], &[("axis", Attr::Int(-1))]);
+    let mut parts = Vec::new();
+    for order in [[0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]] {
+        let (w, b) = (net.constant(&[width, width], 0.4), net.constant(&[width], 0.1));
+        let product = net.op("MatMul", &[&normal, &w], &[]);
+        let sum = net.op("Add", &[&product, &b], &[]);
+        let shaped = net.op("Reshape", &[&sum, &split], &[]);
+        parts.push(net.op("Transpose", &[&shaped], &perm(&order)));
+    }
+    let root = net.given(&Tensor::scalar((each as f32).sqrt()));
+    net.op("MatMul", &[&parts[0], &parts[1]], &[]);
+    net.then("Div", &[&root], &[]);
+    let mask: Vec<f32> =
+        (0..tokens * tokens).map(|i| if i % tokens > i / tokens { -1e9 } else { 0.0 }).collect();
+    let mask = net.given(&Tensor::from_vec(vec![1, 1, tokens, tokens], mask).unwrap());
+    net.then("Add", &[&mask], &[]);
+    net.then("Softmax", &[], &[("axis", Attr::Int(-1))]);
+    net.then("MatMul", &[&parts[2]], &[]);
+    net.then("Transpose", &[], &perm(&[0, 2, 1, 3]));
+    net.then("Reshape", &[&joined], &[]);
+    let (w, b) = (net.constant(&[width, width], 0.3), net.constant(&[width], 0.1));
+    net.then("MatMul", &[&w], &[]);
+    net.then("Add", &[&b], &[]);
+    let residual = net.then("Add", &["x"], &[]);
+    let w = net.constant(&[width, 24], 0.3);
+    let up = net.op("MatMul", &[&residual, &w], &[]);
+    // GELU as exporters write it.
+    let [two, one, half] = [2.0_f32.sqrt(), 1.0, 0.5].map(|x| net.given(&Tensor::scalar(x)));
+    net.op("Div", &[&up, &two], &[]);
+    net.then("Erf", &[], &[]);
+    net.then("Add", &[&one], &[]);
+    net.then("Mul", &[&up], &[]);
+    net.then("Mul", &[&half], &[]);
+    let w = net.constant(&[24, width], 0.3);
+    net.then("MatMul", &[&w], &[]);
+    net.then("Add", &[&residual], &[]);
+    let axes = net.given(&ints(&[1]));
+    net.then("ReduceMean", &[&axes], &[("keepdims", Attr::Int(0))]);
+    net.gemm(width, 3);
+    let operators = ["IntegerNormalize", "IntegerSoftmax", "Table", "MatMulInteger", "ReduceSum"];
+    let quantised = check(net, 0.08, &operators);
+    let count = |name: &str| quantised.graph.nodes.iter().filter(|node| node.op.name == name).count();
+    assert_eq!((count("Table"), count("Erf"), count("Div")), (1, 0, 0));
+}
+
+#[test]
+fn embeddings_gates_and_joins() {
+    let mut writer = Writer::default();
+    let mut noise = Noise(7);
+    writer.input("ids", &typed(DType::I64, &[1, 5]));
+    let mut net = Net { writer, noise: Noise(8), shape: vec![], last: "ids".into(), made: 0 };
+    let table = net.constant(&[10, 12], 1.0);
+    let x = net.op("Gather", &[&table, "ids"], &[]);
+    let (a, b) = (net.constant(&[12, 12], 0.4), net.constant(&[12, 12], 0.4));
+    let gate = net.op("MatMul", &[&x, &a], &[]);
+    let sigmoid = net.op("Sigmoid", &[&gate], &[]);
+    let silu = net.op("Mul", &[&gate, &sigmoid], &[]);
+    let up = net.op("MatMul", &[&x, &b], &[]);
+    let product = net.op("Mul", &[&silu, &up], &[]);
+    net.op("Concat", &[&product, &x], &[("axis", Attr::Int(-1))]);
+    let w = net.constant(&[24, 4], 0.3);
+    net.then("MatMul", &[&w], &[]);
+    net.then("ArgMax", &[], &[("axis", Attr::Int(-1)), ("keepdims", Attr::Int(0))]);
+    let ids = |noise: &mut Noise| {
+        let row = (0..5).map(|_| ((noise.next() + 1.0) * 4.99) as i64).collect();
+        vec![Tensor::from_vec(vec![1, 5], row).unwrap()]
+    };
+    let samples = (0..12).map(|_| ids(&mut noise)).collect();
+    let quantised = quantise(&net.graph(), &mut ByReference { samples }).unwrap();
+    check_form(&quantised);
+    let ops: Vec<&str> = quantised.graph.nodes.iter().map(|node| node.op.name).collect();
+    assert!(!ops.contains(&"QuantizeLinear") && ops.contains(&"Table") && ops.contains(&"Mul"), "{ops:?}");
+    // The same answers but for at most a few near ties.
+    assert!(error(&quantised) < 0.3, "{}", error(&quantised));
+}
+
+#[test]
+fn quantised_files_are_read_as_the_floats_that_they_mean() {
+    let mut net = Net::new(&[1, 2, 6, 6], 11);
+    let scale = |net: &mut Net, x: f32| net.given(&Tensor::scalar(x));
+    let (s, z) = (scale(&mut net, 2.0 / 127.0), net.given(&Tensor::scalar(0_i8)));
+    // A convolution by QLinearConv, its Relu in the zero point; then MaxPool on the integers, then a dense layer between Q and DQ.
+    let q = net.op("QuantizeLinear", &["x", &s, &z], &[]);
+    let ints: Vec<i8> = (0..4 * 2 * 9).map(|i| ((i * 37) % 255 - 127) as i8).collect();
+    let w = net.given(&Tensor::from_vec(vec![4, 2, 3, 3], ints).unwrap());
+    let ws = net.given(&Tensor::vector(vec![0.002_f32, 0.003, 0.001, 0.002]));
+    let wz = net.given(&Tensor::vector(vec![0_i8; 4]));
+    let (ys, yz) = (scale(&mut net, 0.01), net.given(&Tensor::scalar(-128_i8)));
+    let bias = net.given(&Tensor::vector(vec![100_i32, -2000, 300, 0]));
+    net.op("QLinearConv", &[&q, &s, &z, &w, &ws, &wz, &ys, &yz, &bias], &[]);
+    let pool = [("kernel_shape", Attr::Ints(vec![2, 2])), ("strides", Attr::Ints(vec![2, 2]))];
+    net.then("MaxPool", &[], &pool);
+    net.then("DequantizeLinear", &[&ys, &yz], &[]);
+    let flat = net.then("Flatten", &[], &[]);
+    let ints =
+        net.given(&Tensor::from_vec(vec![16, 3], (0..48).map(|i| (i * 5 - 120) as i8).collect()).unwrap());
+    let ds = scale(&mut net, 0.004);
+    let w = net.op("DequantizeLinear", &[&ints, &ds], &[]);
+    net.op("MatMul", &[&flat, &w], &[]);
+    let quantised = check(net, 0.03, &["ConvInteger", "MatMulInteger", "MaxPool"]);
+    assert!(!quantised.graph.nodes.iter().any(|node| node.op.name.starts_with("QLinear")));
+}
+
+/// QuantizeLinear, one product with `k` weights of 127, an addend, Requantize.
+fn product(k: usize, addend: i32, multiplier: i32, shift: i64, bits: i64) -> Graph {
+    let mut net = Net::new(&[1, k], 1);
+    let (s, z) = (net.given(&Tensor::scalar(1.0_f32)), net.given(&Tensor::scalar(0_i8)));
+    net.then("QuantizeLinear", &[&s, &z], &[]);
+    let w = net.given(&Tensor::from_vec(vec![k, 1], vec![127_i8; k]).unwrap());
+    net.then("MatMulInteger", &[&w], &[]);
+    let b = net.given(&Tensor::vector(vec![addend]));
+    net.then("Add", &[&b], &[]);
+    let m = net.given(&Tensor::scalar(multiplier));
+    let attrs = [("bits", bits), ("low", -127), ("high", 127), ("shift", shift), ("to", 3)];
+    let attrs = attrs.map(|(name, value)| (name.to_owned(), Attr::Int(value)));
+    net.writer.node(Domain::Hallmark, "Requantize", vec![net.last.clone(), m], vec!["y".to_owned()], attrs);
+    net.last = "y".into();
+    net.graph()
+}
+
+#[test]
+fn bounds_hold_to_the_last_integer() {
+    const LIMIT: i64 = (1 << 30) - (1 << 24);
+    // 65,019 products of 127 and -128 stay below the limit, one more does not.
+    assert_eq!(65_019 * 127 * 128, LIMIT - 15_744);
+    let words = |graph: &Graph| bounds(graph).map_err(|error| error.to_string()).map(|_| ());
+    assert!(words(&product(65_019, -15_000, 1, 8, 24)).is_ok());
+    assert!(words(&product(65_020, 0, 1, 8, 24)).unwrap_err().contains("(MatMulInteger) could make 1056965120"));
+    // With the addend, then with the multiplier and the half unit.
+    assert!(words(&product(65_019, -15_744, 1, 8, 24)).unwrap_err().contains("(Add) could make 1056964608"));
+    assert!(words(&product(100, 0, 650, 8, 24)).is_ok());
+    assert!(words(&product(100, 0, 651, 8, 24)).unwrap_err().contains("could reach 1058265728 before it shifts"));
+    // The promise: 2^12 * 127 * 128 / 2^8 needs 18 bits.
+    let within = |bits| words(&product(4096, 0, 1, 8, bits));
+    assert!(within(18).is_ok());
+    assert!(within(17).unwrap_err().contains("promises 17 bits"));
+    let graph = product(16, 3, 1, 4, 16);
+    let known = bounds(&graph).unwrap();
+    let of = |op: &str| {
+        let node = graph.nodes.iter().find(|node| node.op.name == op).unwrap();
+        known.interval(node.outputs[0].unwrap()).unwrap()
+    };
+    assert_eq!((of("MatMulInteger").low, of("MatMulInteger").high), (-16 * 127 * 128, 16 * 127 * 127));
+    assert_eq!((of("Add").low, of("Requantize").high), (-16 * 127 * 128 + 3, 127));
+}
