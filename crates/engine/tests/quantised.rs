@@ -1,4 +1,5 @@
 //! Operators of quantised graphs, alone and in the chains that one kernel takes: the reference's bits on every instruction set.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -127,9 +128,11 @@ fn what_is_around_them() {
     one("Requantize", 1, &requantise(1, 3, 3), numbers(&mut seed, &[0, 3], 9), &[Tensor::scalar(1_i32)]);
     for signed in [true, false] {
         let x = bytes(&mut seed, &[300], signed);
-        one("Table", 1, &[], x.clone(), &[bytes(&mut seed, &[256], true)]);
-        one("Table", 1, &[], x.clone(), &[bytes(&mut seed, &[256], false)]);
-        one("Table", 1, &[], x, &[numbers(&mut seed, &[256], 1 << 20)]);
+        for (to, least, many) in [(3, -128, 256), (2, 0, 256), (5, -9000, 18_000), (6, -(1 << 20), 1 << 21)] {
+            let entries = (0..256).map(|_| least + seed.below(many) as i64).collect();
+            let attrs = [("table", Attr::Ints(entries)), ("to", Attr::Int(to))];
+            one("Table", 1, &attrs, x.clone(), &[]);
+        }
         for (kernel, strides, pads) in
             [([2, 2], [2, 2], [0; 4]), ([3, 2], [1, 2], [1, 0, 1, 1]), ([3, 3], [2, 1], [2, 2, 0, 0])]
         {

@@ -337,11 +337,15 @@ fn bounds_hold_to_the_last_integer() {
     assert_eq!(65_019 * 127 * 128, LIMIT - 15_744);
     let words = |graph: &Graph| bounds(graph).map_err(|error| error.to_string()).map(|_| ());
     assert!(words(&product(65_019, -15_000, 1, 8, 24)).is_ok());
-    assert!(words(&product(65_020, 0, 1, 8, 24)).unwrap_err().contains("(MatMulInteger) could make 1056965120"));
+    assert!(
+        words(&product(65_020, 0, 1, 8, 24)).unwrap_err().contains("(MatMulInteger) could make 1056965120")
+    );
     // With the addend, then with the multiplier and the half unit.
     assert!(words(&product(65_019, -15_744, 1, 8, 24)).unwrap_err().contains("(Add) could make 1056964608"));
     assert!(words(&product(100, 0, 650, 8, 24)).is_ok());
-    assert!(words(&product(100, 0, 651, 8, 24)).unwrap_err().contains("could reach 1058265728 before it shifts"));
+    assert!(
+        words(&product(100, 0, 651, 8, 24)).unwrap_err().contains("could reach 1058265728 before it shifts")
+    );
     // The promise: 2^12 * 127 * 128 / 2^8 needs 18 bits.
     let within = |bits| words(&product(4096, 0, 1, 8, bits));
     assert!(within(18).is_ok());

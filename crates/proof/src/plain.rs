@@ -111,6 +111,7 @@ fn values(node: &Node) -> impl Iterator<Item = ValueId> + '_ {
 }
 
 #[cfg(all(test, feature = "prove"))]
+#[allow(clippy::expect_used, clippy::panic)]
 mod tests {
     use hallmark_model::graph::Attr;
     use hallmark_model::ops::{Domain, find};

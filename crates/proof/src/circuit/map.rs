@@ -222,7 +222,7 @@ impl Map {
     }
 
     /// Links that are listed.
-    pub fn len(&self) -> usize {
+    pub fn links(&self) -> usize {
         let count = |factor: &Factor| if let Links::Pairs(pairs) = &factor.links { pairs.len() } else { 0 };
         self.factors.iter().map(count).sum()
     }
@@ -306,7 +306,7 @@ fn gather(point: &[E], shape: &Shape, axes: &[usize]) -> Vec<E> {
 /// The index into a group of axes that a padded flat index has.
 fn pick(flat: usize, axes: &[usize], strides: &[usize], logs: &[usize]) -> usize {
     axes.iter()
-        .fold(0, |index, &axis| (index << logs[axis]) | (flat / strides[axis] & ((1 << logs[axis]) - 1)))
+        .fold(0, |index, &axis| (index << logs[axis]) | ((flat / strides[axis]) & ((1 << logs[axis]) - 1)))
 }
 
 /// The padded flat index that an index into a group of axes stands for.

@@ -79,12 +79,15 @@ pub fn range(builder: &mut Builder<'_>, expr: Expr, bits: usize) -> Result<(), L
     Ok(())
 }
 
+/// Columns of limbs, lowest first, and their bits.
+type Limbs = Vec<(ColumnId, usize)>;
+
 /// Commits to the low limbs of `expr`. What is left of it, the limbs' columns, and their bits together.
 fn remainder(
     builder: &mut Builder<'_>,
     expr: &Expr,
     widths: &[usize],
-) -> Result<(Expr, Vec<(ColumnId, usize)>, usize), LowerError> {
+) -> Result<(Expr, Limbs, usize), LowerError> {
     let shape = &expr.shape;
     let mut input = expr.clone();
     let (mut columns, mut at) = (Vec::new(), 0);

@@ -299,7 +299,7 @@ fn operand_points(c: &Contraction, result: &[E], bound: &[E]) -> [Vec<E>; 2] {
 #[derive(Default)]
 struct Ledger {
     direct: BTreeMap<ColumnId, Vec<(Vec<E>, E)>>,
-    mapped: BTreeMap<ColumnId, Vec<(Arc<Map>, Vec<E>, E)>>,
+    mapped: BTreeMap<ColumnId, Vec<(Weight, E)>>,
 }
 
 impl Ledger {
@@ -308,7 +308,8 @@ impl Ledger {
         match &view.map {
             None => self.direct.entry(view.column).or_default().push((point, value)),
             Some(map) => {
-                self.mapped.entry(view.column).or_default().push((Arc::clone(map), point, value));
+                let weight = Weight::Map(Arc::clone(map), point);
+                self.mapped.entry(view.column).or_default().push((weight, value));
             }
         }
     }
@@ -316,9 +317,7 @@ impl Ledger {
     /// For each column that is read through maps: all claims on it, each a weight and a value. They leave the ledger.
     fn take_viewed(&mut self) -> Vec<(ColumnId, Vec<(Weight, E)>)> {
         let mapped = std::mem::take(&mut self.mapped);
-        let all = mapped.into_iter().map(|(column, claims)| {
-            let mut list: Vec<(Weight, E)> =
-                claims.into_iter().map(|(map, point, value)| (Weight::Map(map, point), value)).collect();
+        let all = mapped.into_iter().map(|(column, mut list)| {
             let direct = self.direct.remove(&column).unwrap_or_default();
             list.extend(direct.into_iter().map(|(point, value)| (Weight::Point(point), value)));
             (column, list)

@@ -86,10 +86,6 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
     pub fn int8(&mut self, shape: &[usize]) -> Tensor {
         let n = shape.iter().product();
         Tensor::from_vec(

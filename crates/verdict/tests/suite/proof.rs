@@ -9,8 +9,8 @@ use hallmark_proof::program::{Program, VERSION, scheme};
 use hallmark_proof::protocol::prove::{Committed, prove};
 use hallmark_receipt::proof::Security;
 use hallmark_receipt::{
-    Bundle, Digest, Evidence, EvidenceKind, Opening, Proof, Receipt, Salt, Signer as _, Tensor, Wanted,
-    Work, domain,
+    Bundle, Digest, Evidence, EvidenceKind, Opening, Proof, Receipt, Salt, Signer as _, Tensor, Wanted, Work,
+    domain,
 };
 use hallmark_verdict::{
     Basis, Cause as _, CheckId, Context, Decision, Outcome, Policy, Replayer, Verdict, judge,

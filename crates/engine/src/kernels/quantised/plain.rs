@@ -3,7 +3,7 @@
 use hallmark_model::graph::{Attrs, Node};
 use hallmark_model::ops::Domain;
 use hallmark_model::ops::index::axis;
-use hallmark_model::ops::quantised::{MAX_MULTIPLIER, Requantize};
+use hallmark_model::ops::quantised::{self, MAX_MULTIPLIER, Requantize};
 use hallmark_model::ops::window::{Axis, Geometry};
 use hallmark_receipt::{DType, Data, Tensor, tensor};
 
@@ -27,7 +27,7 @@ pub(super) fn select(node: &Node, constants: &Constants) -> Option<Box<dyn Kerne
                 !multipliers.is_empty() && multipliers.iter().all(|m| (1..=MAX_MULTIPLIER).contains(m));
             known.then(|| Box::new(Rescale(Scale { parameters, multipliers })))?
         }
-        (Domain::Hallmark, "Table") => Box::new(Table::new(constant(1)?)?),
+        (Domain::Hallmark, "Table") => Box::new(Table::new(&node.attrs)?),
         _ => return None,
     })
 }
@@ -102,7 +102,7 @@ impl Kernel for Rescale {
     }
 }
 
-/// Table with constant entries.
+/// Table.
 #[derive(Debug)]
 enum Table {
     I8(Box<[i8; 256]>),
@@ -111,13 +111,15 @@ enum Table {
 }
 
 impl Table {
-    fn new(table: &Tensor) -> Option<Self> {
-        match table.data() {
-            Data::I8(v) => Some(Self::I8(Box::new(v.as_slice().try_into().ok()?))),
-            Data::U8(v) => Some(Self::U8(Box::new(v.as_slice().try_into().ok()?))),
-            Data::I32(v) => Some(Self::I32(Box::new(v.as_slice().try_into().ok()?))),
-            _ => None,
-        }
+    fn new(attrs: &Attrs) -> Option<Self> {
+        let table = quantised::Table::of(attrs).ok()?;
+        // Entries are within the type.
+        Some(match table.to {
+            DType::I8 => Self::I8(Box::new(table.entries.map(|v| v as i8))),
+            DType::U8 => Self::U8(Box::new(table.entries.map(|v| v as u8))),
+            DType::I32 => Self::I32(Box::new(table.entries.map(|v| v as i32))),
+            _ => return None,
+        })
     }
 }
 
