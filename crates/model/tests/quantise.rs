@@ -158,6 +158,26 @@ fn dense_layers() {
 }
 
 #[test]
+fn columns_of_other_sizes_are_standardised_in_floats() {
+    let mut net = Net::new(&[2, 6], 4);
+    let sizes = [1.0_f32, 1000.0, 0.01, 5.0, 1.0, 30.0];
+    let mean = net.given(&Tensor::vector(sizes.map(|x| x * 0.1).to_vec()));
+    let deviation = net.given(&Tensor::vector(sizes.map(|x| x * 2.0).to_vec()));
+    let size = net.given(&Tensor::vector(sizes.to_vec()));
+    net.then("Mul", &[&size], &[]);
+    net.then("Sub", &[&mean], &[]);
+    net.then("Div", &[&deviation], &[]);
+    net.gemm(6, 8);
+    net.then("Relu", &[], &[]);
+    net.gemm(8, 2);
+    let quantised = net.quantised();
+    assert!(error(&quantised) < 0.02, "{}", error(&quantised));
+    let names: Vec<&str> = quantised.graph.nodes.iter().map(|node| node.op.name).collect();
+    assert_eq!(names[..4], ["Mul", "Sub", "Div", "QuantizeLinear"]);
+    assert!(!names[4..].contains(&"Table"));
+}
+
+#[test]
 fn convolutions_pooling_and_residuals() {
     let mut net = Net::new(&[1, 3, 8, 8], 2);
     net.conv(3, 8, 3, 1);
@@ -337,11 +357,15 @@ fn bounds_hold_to_the_last_integer() {
     assert_eq!(65_019 * 127 * 128, LIMIT - 15_744);
     let words = |graph: &Graph| bounds(graph).map_err(|error| error.to_string()).map(|_| ());
     assert!(words(&product(65_019, -15_000, 1, 8, 24)).is_ok());
-    assert!(words(&product(65_020, 0, 1, 8, 24)).unwrap_err().contains("(MatMulInteger) could make 1056965120"));
+    assert!(
+        words(&product(65_020, 0, 1, 8, 24)).unwrap_err().contains("(MatMulInteger) could make 1056965120")
+    );
     // With the addend, then with the multiplier and the half unit.
     assert!(words(&product(65_019, -15_744, 1, 8, 24)).unwrap_err().contains("(Add) could make 1056964608"));
     assert!(words(&product(100, 0, 650, 8, 24)).is_ok());
-    assert!(words(&product(100, 0, 651, 8, 24)).unwrap_err().contains("could reach 1058265728 before it shifts"));
+    assert!(
+        words(&product(100, 0, 651, 8, 24)).unwrap_err().contains("could reach 1058265728 before it shifts")
+    );
     // The promise: 2^12 * 127 * 128 / 2^8 needs 18 bits.
     let within = |bits| words(&product(4096, 0, 1, 8, bits));
     assert!(within(18).is_ok());
