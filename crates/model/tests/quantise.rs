@@ -158,6 +158,26 @@ fn dense_layers() {
 }
 
 #[test]
+fn columns_of_other_sizes_are_standardised_in_floats() {
+    let mut net = Net::new(&[2, 6], 4);
+    let sizes = [1.0_f32, 1000.0, 0.01, 5.0, 1.0, 30.0];
+    let mean = net.given(&Tensor::vector(sizes.map(|x| x * 0.1).to_vec()));
+    let deviation = net.given(&Tensor::vector(sizes.map(|x| x * 2.0).to_vec()));
+    let size = net.given(&Tensor::vector(sizes.to_vec()));
+    net.then("Mul", &[&size], &[]);
+    net.then("Sub", &[&mean], &[]);
+    net.then("Div", &[&deviation], &[]);
+    net.gemm(6, 8);
+    net.then("Relu", &[], &[]);
+    net.gemm(8, 2);
+    let quantised = net.quantised();
+    assert!(error(&quantised) < 0.02, "{}", error(&quantised));
+    let names: Vec<&str> = quantised.graph.nodes.iter().map(|node| node.op.name).collect();
+    assert_eq!(names[..4], ["Mul", "Sub", "Div", "QuantizeLinear"]);
+    assert!(!names[4..].contains(&"Table"));
+}
+
+#[test]
 fn convolutions_pooling_and_residuals() {
     let mut net = Net::new(&[1, 3, 8, 8], 2);
     net.conv(3, 8, 3, 1);

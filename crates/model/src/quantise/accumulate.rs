@@ -17,6 +17,9 @@ const MAX_COEFFICIENT: f64 = (1 << 22) as f64;
 /// Steps of the result's type beyond which an addend cannot matter: it saturates whatever it is added to.
 const BEYOND: f64 = 512.0;
 
+/// How far below all other scores masked ones are kept: their share of the greatest is below 1/2000.
+const GAP: f64 = 8.0;
+
 impl Emitter<'_> {
     /// Whatever fills an accumulator.
     pub(super) fn fused(&mut self, id: ValueId, node: &Node, fused: &Fused) -> Result<(), QuantiseError> {
@@ -33,8 +36,9 @@ impl Emitter<'_> {
                     let scale = coefficient.zip(&fused.scale, |a, b| a * b).ok_or_else(|| overflow(node))?;
                     list.push((self.quant(*x)?, scale));
                 }
-                let target = Target::of(self.range(id), (fused.low, fused.high));
-                let quant = self.linear(node, list, &fused.offset, target)?;
+                let (target, shift) = self.target(id, fused);
+                let offset = fused.offset.map(|b| b + shift);
+                let quant = self.linear(node, list, &offset, target)?;
                 self.is(id, quant);
                 return Ok(());
             }
@@ -74,6 +78,20 @@ impl Emitter<'_> {
         self.scaled(id, node, fused, sums, unit, bound)
     }
 
+    /// The form of `id`, and what is added to it besides. Scores that a mask is added to, and that only Softmax reads, are moved as a whole, which
+    /// Softmax does not see: the greatest to the type's end, so that what is masked lies [`GAP`] below the least of the others.
+    fn target(&self, id: ValueId, fused: &Fused) -> (Target, f64) {
+        let (range, bounds) = (self.range(id), (fused.low, fused.high));
+        let softmax = |reader: &usize| {
+            self.source.graph.nodes.get(*reader).is_some_and(|node| node.op.name == "Softmax")
+        };
+        if !fused.masks() || !self.source.readers(id).iter().all(softmax) {
+            return (Target::of(range, bounds), 0.0);
+        }
+        let scale = (range.high - range.low + GAP) / 254.0;
+        (Target { dtype: DType::I8, scale, bounds }, 127.0 * scale - range.high)
+    }
+
     /// The inner length of a product, as the operand `id` (the right one, if `right`) tells it.
     fn inner(&self, id: ValueId, right: bool) -> Option<usize> {
         let dims = self.source.dims(id)?;
@@ -91,11 +109,12 @@ impl Emitter<'_> {
         unit: f64,
         bound: i64,
     ) -> Result<(), QuantiseError> {
-        let target = Target::of(self.range(id), (fused.low, fused.high));
+        let (target, shift) = self.target(id, fused);
         let mut total = bound;
-        if fused.offset.uniform() != Some(0.0) {
+        let offset = fused.offset.map(|b| b + shift);
+        if offset.uniform() != Some(0.0) {
             let beyond = bound as f64 + BEYOND * target.scale / unit;
-            let offset = fused.offset.map(|b| nearest((b / unit).clamp(-beyond, beyond)));
+            let offset = offset.map(|b| nearest((b / unit).clamp(-beyond, beyond)));
             total = bound.saturating_add(offset.most() as i64);
             if total >= LIMIT {
                 return Err(overflow(node));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hallmark_receipt::{DType, Tensor};
 
 use super::QuantiseError;
+use super::pattern::MASKED;
 use super::plan::{Plan, Plans};
 use super::source::Source;
 use crate::graph::{Graph, ValueId};
@@ -81,9 +82,6 @@ pub(super) struct Range {
 
 /// Bins of a histogram of magnitudes.
 const BINS: usize = 2048;
-/// Numbers of a greater magnitude stand for minus infinity in masks, and are no part of a range.
-const MASKED: f32 = 1e4;
-
 /// What was seen of one value.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
@@ -104,7 +102,7 @@ impl Seen {
     /// Adds numbers; NaN and infinities are no part of a range.
     fn add(&mut self, values: &[f32]) {
         let masked = self.masked;
-        let counts = |x: &f32| x.is_finite() && !(masked && *x < -MASKED);
+        let counts = |x: &f32| x.is_finite() && !(masked && f64::from(*x) < -MASKED);
         let most = values.iter().filter(|x| counts(x)).fold(0.0, |most: f32, x| most.max(x.abs()));
         if most > 0.0 && self.width == 0.0 {
             self.width = f64::from(most) / (BINS - 1) as f64;
@@ -176,7 +174,11 @@ pub(super) fn observe(
 ) -> Result<BTreeMap<ValueId, Seen>, QuantiseError> {
     let ranged = |(id, plan): (&ValueId, &Plan)| {
         let needs = match plan {
-            Plan::Input | Plan::Fused(_) | Plan::Table { .. } | Plan::Normalize { .. } => true,
+            Plan::Input
+            | Plan::Start { .. }
+            | Plan::Fused(_)
+            | Plan::Table { .. }
+            | Plan::Normalize { .. } => true,
             Plan::Integer
             | Plan::Same { .. }
             | Plan::Concat { .. }
@@ -187,7 +189,7 @@ pub(super) fn observe(
         (needs && source.dtype(*id) == Some(DType::F32)).then_some(*id)
     };
     let ids: Vec<ValueId> = plans.plans.iter().filter_map(ranged).collect();
-    let masked = |id: &ValueId| matches!(plans.plans.get(id), Some(Plan::Fused(fused)) if fused.offset.most() > MASKED.into() || fused.offset.values.iter().any(|x| x.is_infinite()));
+    let masked = |id: &ValueId| matches!(plans.plans.get(id), Some(Plan::Fused(fused)) if fused.masks());
     let mut seen: BTreeMap<ValueId, Seen> = ids.iter().map(|id| (*id, Seen::new(masked(id)))).collect();
     let mut probe = source.graph.clone();
     probe.outputs.clone_from(&ids);

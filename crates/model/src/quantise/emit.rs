@@ -121,12 +121,11 @@ pub(super) fn emit(
 }
 
 impl Emitter<'_> {
+    /// QuantizeLinear of a value that is known as a float: an input, or what the start makes of one.
     fn input(&mut self, id: ValueId) {
-        let target =
-            Target { dtype: DType::I8, ..Target::of(self.range(id), (f64::NEG_INFINITY, f64::INFINITY)) };
         let range = self.range(id);
-        let scale = (range.high.max(-range.low) / 127.0) as f32;
-        let scale = if scale > 0.0 { scale } else { (target.scale as f32).max(f32::MIN_POSITIVE) };
+        // A range of nothing but 0 gets some scale.
+        let scale = ((range.high.max(-range.low) / 127.0) as f32).max(f32::MIN_POSITIVE);
         let inputs = [
             self.names.get(&id).cloned().unwrap_or_default(),
             self.constant(&Tensor::scalar(scale)),
@@ -139,7 +138,7 @@ impl Emitter<'_> {
     /// Writes what `node` is planned to be.
     fn node_of(&mut self, index: usize, node: &Node) -> Result<(), QuantiseError> {
         if self.plans.end.get(index) == Some(&true) {
-            return self.end(node);
+            return self.floats(node);
         }
         for id in node.outputs.iter().flatten() {
             // A node of several outputs is written with the first.
@@ -149,6 +148,12 @@ impl Emitter<'_> {
             let Some(plan) = self.plans.plans.get(id) else { continue };
             match plan {
                 Plan::Input => {}
+                Plan::Start { .. } => {
+                    self.floats(node)?;
+                    if self.plans.integers.get(id.0) == Some(&true) {
+                        self.input(*id);
+                    }
+                }
                 Plan::Integer => self.integer(node)?,
                 Plan::Same { x } => self.same(node, *x)?,
                 Plan::Concat { parts } => self.concat(*id, node, parts)?,
@@ -168,8 +173,8 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// A float operator of the end.
-    fn end(&mut self, node: &Node) -> Result<(), QuantiseError> {
+    /// A float operator of the start or the end.
+    fn floats(&mut self, node: &Node) -> Result<(), QuantiseError> {
         let mut inputs = Vec::new();
         for id in &node.inputs {
             inputs.push(match id {

@@ -8,6 +8,9 @@ use crate::graph::{Dim, Node, ValueId};
 use crate::ops::Domain;
 use crate::ops::index::axes;
 
+/// Numbers below minus this stand for minus infinity where they are added.
+pub(super) const MASKED: f64 = 1e4;
+
 /// `clamp(core * scale + offset, low, high)`.
 #[derive(Clone, Debug)]
 pub(super) struct Fused {
@@ -37,6 +40,11 @@ pub(super) enum Core {
 }
 
 impl Fused {
+    /// Whether the addend is a mask: it stands for minus infinity somewhere.
+    pub fn masks(&self) -> bool {
+        self.offset.values.iter().any(|x| *x < -MASKED)
+    }
+
     /// The values that it reads.
     pub fn reads(&self) -> Vec<ValueId> {
         match &self.core {
@@ -102,6 +110,16 @@ pub(super) fn scaled(source: &Source, node: &Node) -> Option<(ValueId, f64)> {
             // A scale of more axes than x has would add some.
             let keeps = scale.shape.len() <= source.dims(x)?.len();
             keeps.then_some((x, by))
+        }
+        _ => None,
+    }
+}
+
+/// The value that `node` gives a factor and an addend, and whether these differ from element to element.
+pub(super) fn factors(source: &Source, node: &Node) -> Option<(ValueId, bool)> {
+    match step(source, node)? {
+        (x, Step::Affine(scale, offset)) => {
+            Some((x, scale.uniform().is_none() || offset.uniform().is_none()))
         }
         _ => None,
     }

@@ -19,6 +19,8 @@ use crate::ops::index::{axis, wrap};
 pub(super) enum Plan {
     /// A float input of the graph, quantised.
     Input,
+    /// A float input after factors and addends that differ from element to element: computed in floats, then quantised.
+    Start { x: ValueId },
     /// An input or a value of another kind than float: the node as it stands.
     Integer,
     /// The integers of `x`, moved, picked or compared, on its scale.
@@ -113,9 +115,13 @@ impl Plans {
             }
             for id in node.outputs.iter().flatten() {
                 if plans.is_needed(*id) && source.constant(*id).is_none() {
-                    let plan = plan(source, &ancestors, *id, node)?;
+                    let plan = match starts(source, *id) {
+                        Some((x, differs)) if differs || plans.only_float(*id) => Plan::Start { x },
+                        _ => plan(source, &ancestors, *id, node)?,
+                    };
+                    let float = matches!(plan, Plan::Start { .. });
                     for id in reads(&plan, node, source) {
-                        plans.need(id, false);
+                        plans.need(id, float);
                     }
                     plans.plans.insert(*id, plan);
                 }
@@ -171,7 +177,21 @@ fn end(source: &Source) -> Vec<bool> {
     end
 }
 
-/// What a plan reads as integers.
+/// What `id` is factors and addends of, if that leads to an input; and whether they differ from element to element: one scale for all would fit
+/// none of them.
+fn starts(source: &Source, id: ValueId) -> Option<(ValueId, bool)> {
+    let (_, node) = source.maker(id)?;
+    let (first, mut differs) = pattern::factors(source, node)?;
+    let mut at = first;
+    while !source.graph.inputs.contains(&at) {
+        let (_, node) = source.maker(at)?;
+        let (x, more) = pattern::factors(source, node)?;
+        (at, differs) = (x, differs || more);
+    }
+    source.is_float(at).then_some((first, differs))
+}
+
+/// What a plan reads: as floats at the start, else as integers.
 fn reads(plan: &Plan, node: &Node, source: &Source) -> Vec<ValueId> {
     match plan {
         Plan::Input => Vec::new(),
@@ -182,7 +202,9 @@ fn reads(plan: &Plan, node: &Node, source: &Source) -> Vec<ValueId> {
             std::iter::once(*x).chain(rest.copied()).collect()
         }
         Plan::Concat { parts } => parts.clone(),
-        Plan::Scaled { x, .. } | Plan::Softmax { x, .. } | Plan::Normalize { x, .. } => vec![*x],
+        Plan::Start { x } | Plan::Scaled { x, .. } | Plan::Softmax { x, .. } | Plan::Normalize { x, .. } => {
+            vec![*x]
+        }
         Plan::Fused(fused) => fused.reads(),
         Plan::Table { base } => vec![*base],
         Plan::Embedding { ids } => vec![*ids],

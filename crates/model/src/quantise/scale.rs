@@ -67,12 +67,16 @@ fn multipliers(ideal: &[f64], shift: u32, toward: Toward) -> Option<Vec<i32>> {
     ideal.iter().map(one).collect()
 }
 
-/// Whether `bound` (a magnitude) times `multiplier`, and the half unit of `shift`, stay below [`LIMIT`].
+/// The greatest promise of Requantize.
+const MAX_BITS: u32 = 24;
+
+/// Whether `bound` (a magnitude) times `multiplier`, and the half unit of `shift`, stay below [`LIMIT`], and what is left within the greatest
+/// promise.
 pub fn product_fits(bound: i64, multiplier: i32, shift: u32) -> bool {
     bound
         .checked_mul(multiplier.into())
         .and_then(|product| product.checked_add(1 << (shift - 1)))
-        .is_some_and(|product| product < LIMIT)
+        .is_some_and(|product| product < LIMIT && bits(bound, multiplier, shift) <= MAX_BITS)
 }
 
 /// The least b of Requantize's promise: results of magnitudes up to `bound`, times `multiplier`, lie in [-2^b, 2^b) before the clamp.

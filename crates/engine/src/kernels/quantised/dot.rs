@@ -89,6 +89,7 @@ unsafe fn tile<D: Dot, const R: usize>(
         let mut p = 0;
         while p < k {
             let x: [D; R] = std::array::from_fn(|i| D::load(a.add(i * stride + p)));
+            #[allow(clippy::needless_range_loop)] // j is an address as well
             for j in 0..4 {
                 let y = D::load(w.add(j * stride + p));
                 for i in 0..R {

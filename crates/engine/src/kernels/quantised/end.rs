@@ -19,7 +19,7 @@ pub(super) struct Scale {
 const RUN: usize = 1 << 14;
 
 /// One run of accumulators of one channel, or (where channels lie side by side) of all channels.
-pub(crate) struct Run<'a> {
+pub(super) struct Run<'a> {
     bias: &'a [i32],
     multipliers: &'a [i32],
     shift: u32,
