@@ -14,7 +14,7 @@ use hallmark_proof::protocol::prove::{Committed, Stage, prove};
 use hallmark_receipt::{Digest, Tensor};
 
 #[path = "../src/tests/models.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, clippy::expect_used)] // Graphs of the crate's own making.
 mod models;
 
 use models::{Random, cnn, encoder, lenet, mlp};
