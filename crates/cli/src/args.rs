@@ -104,7 +104,8 @@ pub enum Command {
     /// Add a proof to answers given earlier: evidence `zk`, which needs nothing from who signed the receipt
     ///
     /// All bundles of one call share one proof, so they are of one model and their inputs have equal shapes. Each bundle is written anew
-    /// where it lies. A proof is verifiable and hides nothing: whoever checks it needs the bundle's openings.
+    /// where it lies. A proof is verifiable and hides nothing: whoever checks it needs the bundle's openings, and it tells something of
+    /// every answer that it is shared by, so prove apart what its holders must not know of each other.
     Prove(Prove),
     /// Check bundles: which model, in which environment, made the right way, settled
     ///

@@ -2,7 +2,7 @@
 //! never where `NO_COLOR` is set, and never carries a meaning alone.
 
 use std::io::{IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -87,19 +87,21 @@ impl Drop for Progress {
 #[derive(Debug)]
 pub struct Stages {
     begun: Instant,
+    expected: Duration,
     lines: bool,
     passing: Option<Progress>,
 }
 
 impl Stages {
-    /// `lines`: whether to tell stages where standard error is no terminal.
-    pub fn new(lines: bool) -> Self {
-        Self { begun: Instant::now(), lines, passing: None }
+    /// `lines`: whether to tell stages where standard error is no terminal; `expected`: how long it should take.
+    pub fn new(lines: bool, expected: Duration) -> Self {
+        Self { begun: Instant::now(), expected, lines, passing: None }
     }
 
     /// A stage begins.
     pub fn begin(&mut self, stage: &str) {
-        let text = format!("{:.1} s: {stage}", self.begun.elapsed().as_secs_f64());
+        let seconds = [self.begun.elapsed(), self.expected].map(|time| time.as_secs_f64());
+        let text = format!("{:.1} of about {:.1} s: {stage}", seconds[0], seconds[1]);
         self.passing = None;
         if std::io::stderr().is_terminal() {
             self.passing = Some(Progress::new(&text));

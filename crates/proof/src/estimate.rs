@@ -14,16 +14,27 @@ const OPERAND: u64 = 16;
 /// Bytes for each element of a column that is read through maps: weights and folded values.
 const VIEWED: u64 = 48;
 
-/// Bytes that a prover takes at most at a time, as an estimate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// To commit to the model's weights.
+/// Seconds for each value of a commitment's stack: committing and opening.
+const STACK_TIME: f64 = 1.7e-7;
+/// Seconds for each fraction of the lookups.
+const FRACTION_TIME: f64 = 5e-7;
+/// Seconds for each element of an operand of a contraction, or of a column that is read through maps.
+const ELEMENT_TIME: f64 = 3e-8;
+/// Seconds of work that even the smallest proof takes.
+const LEAST_TIME: f64 = 0.05;
+
+/// What a prover takes, as an estimate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Bytes at a time, to commit to the model's weights.
     pub commit: u64,
-    /// To prove, the committed weights included.
+    /// Bytes at a time, to prove, the committed weights included.
     pub prove: u64,
+    /// Seconds on one core of a current machine, to commit and to prove.
+    pub seconds: f64,
 }
 
-impl Memory {
+impl Cost {
     /// For `circuit`.
     pub fn of(circuit: &Circuit) -> Self {
         let values = |constant: bool| -> u64 {
@@ -56,6 +67,13 @@ impl Memory {
             OPERAND.saturating_mul(operands),
             VIEWED.saturating_mul(viewed),
         ];
-        Self { commit, prove: parts.into_iter().fold(0, u64::saturating_add) }
+        let stacks = [values(true), values(false).saturating_add(tables)].map(u64::next_power_of_two);
+        let times = [
+            LEAST_TIME,
+            STACK_TIME * stacks.map(|values| values as f64).iter().sum::<f64>(),
+            FRACTION_TIME * lookups.saturating_add(tables) as f64,
+            ELEMENT_TIME * operands.saturating_add(viewed) as f64,
+        ];
+        Self { commit, prove: parts.into_iter().fold(0, u64::saturating_add), seconds: times.iter().sum() }
     }
 }

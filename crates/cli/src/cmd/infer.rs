@@ -60,16 +60,18 @@ pub fn run(app: &App, args: &Infer) -> Result<Exit> {
         }
         let answers = rows.into_iter().zip(outputs.iter().cloned()).collect();
         let mut paths = paths.into_iter();
+        let mut texts = Vec::new();
         for (bundle, receipt) in receipts(app, &copy, answers, &asked)? {
-            let text = bundle.to_json();
-            let name = format!("{}{SUFFIX}", receipt.claim_id);
-            app.home.write()?.put(Area::Receipts, &name, text.as_bytes())?;
+            let (text, name) = (bundle.to_json(), format!("{}{SUFFIX}", receipt.claim_id));
             let path = paths.next();
             if let Some(path) = &path {
                 staged.push(disk.stage(path, text.as_bytes(), Access::Private)?);
             }
             kept.push((receipt, path.unwrap_or_else(|| app.home.path(Area::Receipts, &name))));
+            texts.push((name, text));
         }
+        let home = app.home.write()?;
+        texts.iter().try_for_each(|(name, text)| home.put(Area::Receipts, name, text.as_bytes()))?;
     }
     staged.into_iter().try_for_each(disk::Staged::commit)?;
     app.show(

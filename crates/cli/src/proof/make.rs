@@ -1,11 +1,12 @@
 //! The prover.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hallmark_model::manifest::{Model, ProofEntry};
 use hallmark_proof::circuit::Circuit;
-use hallmark_proof::estimate::Memory;
+use hallmark_proof::estimate::Cost;
 use hallmark_proof::pcs::Root;
 use hallmark_proof::program::{Opened, Placed, Program, VERSION, scheme};
 use hallmark_proof::protocol::Bits;
@@ -24,7 +25,7 @@ use crate::model::Copy;
 pub fn commitment(app: &App, model: &Model) -> Result<ProofEntry> {
     let program = Program::new(model.skeleton())?;
     let circuit = program.smallest()?.circuit(1)?;
-    let needed = Memory::of(&circuit).commit;
+    let needed = Cost::of(&circuit).commit;
     enough(app, needed, "committing to its weights")?;
     let committed = Committed::new(&scheme(Security::Standard), &circuit, model.graph())?;
     Ok(ProofEntry { commitment: committed.root.0, version: VERSION })
@@ -38,6 +39,7 @@ pub struct Prover<'a> {
     circuit: Circuit,
     commitment: Root,
     security: Security,
+    expected: Duration,
     asked: Asked,
 }
 
@@ -65,14 +67,16 @@ impl<'a> Prover<'a> {
         let placed = program.place_for(inputs).context("this request cannot be proved")?;
         let circuit = placed.circuit(requests).context("these requests cannot be proved together")?;
         let security = level(&circuit, asked.bits)?;
-        enough(app, Memory::of(&circuit).prove, "proving it")?;
-        Ok(Self { model, placed, circuit, commitment: Root(entry.commitment), security, asked })
+        let cost = Cost::of(&circuit);
+        enough(app, cost.prove, "proving it")?;
+        let (commitment, expected) = (Root(entry.commitment), Duration::from_secs_f64(cost.seconds));
+        Ok(Self { model, placed, circuit, commitment, security, expected, asked })
     }
 
     /// One proof for all `requests`, as the evidence of each holds it. What comes out is checked before it is handed out.
     pub fn prove(&self, requests: &[Request]) -> Result<Vec<Arc<Proof>>> {
         let failed = "there is no proof";
-        let mut stages = Stages::new(self.asked.progress);
+        let mut stages = Stages::new(self.asked.progress, self.expected);
         let scheme = scheme(self.security);
         stages.begin("committing to the weights");
         let model = Committed::new(&scheme, &self.circuit, self.model.graph()).context(failed)?;

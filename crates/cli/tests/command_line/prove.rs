@@ -198,10 +198,52 @@ fn what_cannot_be_proved_says_so_first() {
     committed(&place, "tiny");
     let infer = ["infer", "tiny", "--input", &input, "--evidence", "zk", "--proof-bits", "140"];
     place.refuse(&infer, 2, &["bits of security, and 140 are asked for", "--proof-bits"]);
-    let infer = ["infer", "tiny", "--input", &input, "--evidence", "zk", "--memory-mib", "1"];
+    let many = place.file("many.json", format!("[{}]", vec!["[0, 0, 0, 0, 0, 0, 0, 0]"; 512].join(",")));
+    let infer = ["infer", "tiny", "--rows", "--input", &many, "--evidence", "zk", "--memory-mib", "1"];
     place.refuse(&infer, 1, &["MiB of memory, and 1 MiB may be used", "--memory-mib"]);
     place.refuse(&["prove", "absent.json"], 4, &["absent.json"]);
     // Committing twice changes nothing.
     let again = place.json(&["model", "commit", "tiny"]);
     assert_eq!(again["id"], again["from"]);
+}
+
+/// Proofs are verifiable and hide nothing. No text may say more of them.
+#[test]
+fn no_text_claims_that_proofs_hide_anything() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut files = Vec::new();
+    let folders = [
+        "",
+        "docs",
+        "spec",
+        "crates/cli/src",
+        "crates/proof/src",
+        "crates/receipt/src",
+        "crates/verdict/src",
+    ];
+    for folder in folders {
+        texts(&root.join(folder), !folder.is_empty(), &mut files);
+    }
+    assert!(files.len() > 60, "{}", files.len());
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
+        for line in text.lines() {
+            let of_proofs = ["proof", "prove", "`zk`"].iter().any(|word| line.contains(word));
+            let claims = ["zero-knowledge", "zero knowledge"].iter().any(|word| line.contains(word))
+                || of_proofs && ["private", "confidential", "secret"].iter().any(|word| line.contains(word));
+            assert!(!claims, "{}: {line}", path.display());
+        }
+    }
+}
+
+/// The `.md` and `.rs` files of a folder.
+fn texts(folder: &Path, below: bool, files: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && below {
+            texts(&path, below, files);
+        } else if path.extension().is_some_and(|ending| ending == "md" || ending == "rs") {
+            files.push(path);
+        }
+    }
 }
