@@ -1,5 +1,6 @@
 //! Operators of quantised graphs, alone and in the chains that one kernel takes: the reference's bits on every instruction set.
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)] // Helpers are outside of `#[test]` functions.
 
 mod common;
 
@@ -141,6 +142,17 @@ fn what_is_around_them() {
             let attrs = attrs.map(|(name, list)| (name, Attr::Ints(list)));
             one("MaxPool", OPSET, &attrs, bytes(&mut seed, &[2, 3, 9, 8], signed), &[]);
         }
+    }
+    for x in [
+        bytes(&mut seed, &[3, 5, 7], true),
+        bytes(&mut seed, &[3, 5, 7], false),
+        numbers(&mut seed, &[3, 5, 7], 1 << 30),
+    ] {
+        for (axis, n) in [(0, 3), (1, 5), (2, 7), (-1, 7), (1, 1), (1, 4)] {
+            let scales = seed.plain(&[n], 1.0);
+            one("DequantizeLinear", OPSET, &[("axis", Attr::Int(axis))], x.clone(), &[scales]);
+        }
+        one("DequantizeLinear", OPSET, &[], x, &[Tensor::scalar(f32::NAN)]);
     }
     let zero = Tensor::scalar(0_i8);
     one("QuantizeLinear", OPSET, &[], seed.special(&[40, 9]), &[Tensor::scalar(0.031_f32), zero.clone()]);

@@ -5,7 +5,9 @@ use hallmark_model::graph::Graph;
 use hallmark_model::ops::index::integers;
 use hallmark_receipt::Tensor;
 
-use crate::circuit::{Circuit, Column, ColumnId, Contraction, Expr, Label, Source, Step, Term, View, log2};
+use crate::circuit::{
+    Circuit, Column, ColumnId, Contraction, Expr, Label, Outputs, Source, Step, Term, View, log2,
+};
 use crate::witness_row::{HALF, pad, padded, walk};
 
 /// Why there is no witness.
@@ -195,7 +197,11 @@ impl Witness {
             if column.is_none() {
                 continue;
             }
-            let value = table.output(input).ok_or(WitnessError::Bound(input))?;
+            let value = match table.outputs {
+                Outputs::Column(from) => rows.last().map(|&row| self.columns[from.0][row as usize].into()),
+                _ => table.output(input),
+            };
+            let value = value.ok_or(WitnessError::Bound(input))?;
             out.push(narrow(value + offset.as_ref().map_or(0, |offset| offset[at]))?);
         }
         self.rows[lookup] = rows;
@@ -222,6 +228,10 @@ pub fn evaluate(circuit: &Circuit, columns: &[Vec<i32>], expr: &Expr) -> Vec<i64
         walk(&axes, 0, &mut |start, count, stride| {
             (0..count).for_each(|i| out[start + i * stride] += expr.inside);
         });
+    }
+    if let Some(axis) = expr.ramp {
+        let (stride, size) = (expr.shape.strides()[axis], 1 << log2(expr.shape.0[axis]));
+        out.iter_mut().enumerate().for_each(|(i, out)| *out += (i / stride % size) as i64);
     }
     for (coefficient, term) in &expr.terms {
         let mut add = |values: &[i32]| {

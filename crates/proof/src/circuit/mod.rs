@@ -59,6 +59,12 @@ impl Shape {
         product
     }
 
+    /// The multilinear extension of the index along `axis` at `point`.
+    pub fn index(&self, axis: usize, point: &[E]) -> E {
+        let start: usize = self.logs().take(axis).sum();
+        table::index(&point[start..start + log2(self.0[axis])])
+    }
+
     /// Strides of the padded tensor.
     pub fn strides(&self) -> Vec<usize> {
         let mut stride = 1;
@@ -174,6 +180,8 @@ pub struct Expr {
     pub constant: i64,
     /// What is added outside the padding.
     pub inside: i64,
+    /// An axis whose index is added everywhere.
+    pub ramp: Option<usize>,
 }
 
 impl Expr {
@@ -189,7 +197,7 @@ impl Expr {
 
     /// Nothing but zeros.
     pub fn zero(shape: Shape) -> Self {
-        Self { shape, terms: Vec::new(), constant: 0, inside: 0 }
+        Self { shape, terms: Vec::new(), constant: 0, inside: 0, ramp: None }
     }
 
     /// One contraction.
@@ -199,10 +207,10 @@ impl Expr {
 
     /// Whether it is its terms alone.
     pub fn is_linear(&self) -> bool {
-        self.constant == 0 && self.inside == 0
+        self.constant == 0 && self.inside == 0 && self.ramp.is_none()
     }
 
-    /// Adds `coefficient * other`, which has the same shape.
+    /// Adds `coefficient * other`, which has the same shape and no ramp.
     pub fn add(&mut self, coefficient: i64, other: Self) {
         self.constant += coefficient * other.constant;
         self.inside += coefficient * other.inside;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::log2;
+use super::{ColumnId, Shape, log2};
 use crate::field::{E, F, PrimeCharacteristicRing, from_i64};
 
 /// The second column of a table.
@@ -14,6 +14,8 @@ pub enum Outputs {
     Clamp(i64, i64),
     /// Listed values.
     Values(Arc<[i64]>),
+    /// The elements of a column of the model's commitment, padding included; the input is an element's index.
+    Column(ColumnId),
 }
 
 /// A function on a range of integers: `2^log` inputs from `start` on.
@@ -43,6 +45,11 @@ impl Table {
         Self { start, log: log2(values.len()), outputs: Outputs::Values(values) }
     }
 
+    /// The padded elements of a column of the model's commitment, by index.
+    pub fn column(column: ColumnId, shape: &Shape) -> Self {
+        Self { start: 0, log: shape.log(), outputs: Outputs::Column(column) }
+    }
+
     /// Inputs.
     pub fn rows(&self) -> usize {
         1 << self.log
@@ -53,22 +60,25 @@ impl Table {
         usize::try_from(input.checked_sub(self.start)?).ok().filter(|row| *row < self.rows())
     }
 
-    /// What stands beside `input`, which must be in range; `input` itself where the table has one column.
+    /// What stands beside `input`, which must be in range; `input` itself where the table has one column. `None` also for what only the
+    /// weights tell.
     pub fn output(&self, input: i64) -> Option<i64> {
         let row = self.row(input)?;
         Some(match &self.outputs {
+            Outputs::Column(_) => return None,
             Outputs::None => input,
             Outputs::Clamp(low, high) => input.clamp(*low, *high),
             Outputs::Values(values) => *values.get(row)?,
         })
     }
 
-    /// The multilinear extensions of both columns at `point`, which has `log` coordinates. The second is 0 where there is none.
+    /// The multilinear extensions of both columns at `point`, which has `log` coordinates. The second is 0 where there is none, or where
+    /// only the model's commitment tells it.
     pub fn evaluate(&self, point: &[E]) -> (E, E) {
         let start = E::from(from_i64(self.start));
         let input = start + index(point);
         let output = match &self.outputs {
-            Outputs::None => E::ZERO,
+            Outputs::None | Outputs::Column(_) => E::ZERO,
             Outputs::Clamp(low, high) => {
                 // low below it, high above it, and the input between: sums over the rows below two thresholds.
                 let rows = self.rows();
@@ -89,7 +99,7 @@ impl Table {
 }
 
 /// The multilinear extension of an index.
-fn index(point: &[E]) -> E {
+pub(super) fn index(point: &[E]) -> E {
     point.iter().fold(E::ZERO, |sum, &bit| sum + sum + bit)
 }
 

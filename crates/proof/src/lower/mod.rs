@@ -16,6 +16,7 @@ use crate::circuit::{
 };
 
 mod contract;
+mod embedding;
 mod linear;
 mod movement;
 mod normalize;
@@ -177,7 +178,13 @@ pub fn lower(split: &Split<'_>, requests: usize) -> Result<Circuit, LowerError> 
         (row.lower)(&mut builder, node)?;
     }
     for &id in &split.outputs {
-        let expr = builder.wires.get(&id).cloned().ok_or(LowerError::NotQuantised)?;
+        let mut expr = builder.wires.get(&id).cloned().ok_or(LowerError::NotQuantised)?;
+        if !builder.is_clean(&expr) {
+            // Rows are compared with their padding, which is zero.
+            let shape = expr.shape.clone();
+            let view = builder.view(expr)?;
+            expr = Expr::view(mask(view, shape.clone()), shape);
+        }
         let view = builder.column(expr)?;
         builder.circuit.outputs.push(view);
     }
@@ -389,6 +396,7 @@ impl Builder<'_> {
     pub fn is_clean(&self, expr: &Expr) -> bool {
         !expr.shape.has_padding()
             || expr.constant == 0
+                && expr.ramp.is_none()
                 && expr.terms.iter().all(|(_, term)| match term {
                     Term::View(view) => self.is_clean_view(view),
                     Term::Contraction(c) => self.is_clean_view(&c.left) && self.is_clean_view(&c.right),

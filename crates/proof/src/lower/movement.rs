@@ -8,6 +8,7 @@ use hallmark_model::ops::index::axes;
 use hallmark_model::ops::{Domain, EvalCx};
 use hallmark_receipt::Tensor;
 
+use super::embedding::embedding;
 use super::{Builder, Expr, Factor, LowerError, Map, Operand, Operator, Shape, spread_index};
 use crate::circuit::View;
 
@@ -34,6 +35,13 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
             let map = regrouped(&shape, &x.shape);
             let moved = builder.through(x, map)?;
             return builder.set(node, moved);
+        }
+        "Gather" => {
+            if let (Operand::Fixed(weight), Operand::Wire(ids)) =
+                (builder.operand(node, 0)?, builder.operand(node, 1)?)
+            {
+                return embedding(builder, node, &weight, ids);
+            }
         }
         "Transpose" => {
             let x = builder.wire(node, 0)?;
@@ -114,7 +122,7 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
 }
 
 /// The map between two shapes of the same row-major elements: axes whose sizes multiply to the same are a group.
-fn regrouped(view: &Shape, column: &Shape) -> Map {
+pub fn regrouped(view: &Shape, column: &Shape) -> Map {
     let mut factors = Vec::new();
     let (mut y, mut x) = (0, 0);
     while y < view.0.len() || x < column.0.len() {

@@ -105,8 +105,14 @@ impl<'a> Split<'a> {
         }
         let latest = read.iter().map(|id| self.class[id.0]).max().unwrap_or(Class::Constant);
         let varying = |id: &&ValueId| self.class[id.0] != Class::Constant;
+        // Positions in a weight may be of 64 bits: they are looked up, not computed with.
+        let position = |id: &ValueId| {
+            node.op.name == "Gather"
+                && node.inputs.get(1) == Some(&Some(*id))
+                && self.class[id.0] == Class::Before
+        };
         let integers = node.outputs.iter().flatten().all(|id| is_integer(self.dtype(*id)))
-            && read.iter().filter(varying).all(|id| is_integer(self.dtype(*id)));
+            && read.iter().filter(varying).all(|id| is_integer(self.dtype(*id)) || position(id));
         let fail = |why| LowerError::Node { node: node.name.clone(), op: node.op.name, why };
         let weights = read.iter().find(|id| self.graph.captures.contains(id));
         if latest < Class::After && latest > Class::Constant && integers && operator(node).is_some() {

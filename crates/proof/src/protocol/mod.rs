@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hallmark_receipt::Digest;
 
-use crate::circuit::{Circuit, ColumnId, Contraction, Map, Term, View};
+use crate::circuit::{Circuit, ColumnId, Contraction, Map, Outputs, Table, Term, View};
 use crate::codec::{CodecError, Reader, Writer};
 use crate::field::E;
 use crate::lookup::{GkrProof, LookupError};
@@ -178,12 +178,14 @@ struct Plan<'a> {
     parts: Vec<Part>,
     /// Their sizes.
     logs: Vec<usize>,
-    /// All terms: lookups' inputs and outputs in order, then identities'.
+    /// All terms: lookups' inputs and outputs in order, then identities', then columns that are tables.
     terms: Vec<(&'a Term, Place)>,
+    /// The first of the last.
+    first_table: usize,
 }
 
 impl<'a> Plan<'a> {
-    fn new(circuit: &'a Circuit) -> Self {
+    fn new(circuit: &'a Circuit, columns: &'a [Option<Term>]) -> Self {
         let mut parts: Vec<(usize, Part)> = Vec::new();
         parts.extend(circuit.lookups.iter().enumerate().map(|(i, l)| (l.input.shape.log(), Part::Lookup(i))));
         parts.extend(circuit.tables.iter().enumerate().map(|(i, table)| (table.log, Part::Table(i))));
@@ -196,7 +198,13 @@ impl<'a> Plan<'a> {
             terms.extend(exprs.flat_map(|e| &e.terms).map(|(_, term)| (term, Place::Block(block))));
         }
         terms.extend(circuit.zeros.iter().flat_map(|e| &e.terms).map(|(_, term)| (term, Place::Zero)));
-        Self { circuit, parts, logs, terms }
+        let first_table = terms.len();
+        for (index, column) in columns.iter().enumerate() {
+            let Some(term) = column else { continue };
+            let block = parts.iter().position(|part| *part == Part::Table(index)).unwrap_or(0);
+            terms.push((term, Place::Block(block)));
+        }
+        Self { circuit, parts, logs, terms, first_table }
     }
 
     /// The contractions among the terms.
@@ -255,6 +263,15 @@ impl<'a> Plan<'a> {
         let inputs = self.circuit.inputs.iter().enumerate().map(|(i, id)| (*id, "input", i));
         inputs.chain(self.circuit.outputs.iter().enumerate().map(|(i, id)| (*id, "output", i)))
     }
+}
+
+/// For each table the column that it is, as a term.
+fn table_columns(circuit: &Circuit) -> Vec<Option<Term>> {
+    let term = |table: &Table| match table.outputs {
+        Outputs::Column(column) => Some(Term::View(View { column, map: None })),
+        _ => None,
+    };
+    circuit.tables.iter().map(term).collect()
 }
 
 /// Shape of the sum that reduces a contraction: a third factor where labels pair elements.
@@ -379,6 +396,9 @@ fn combine(expr: &crate::circuit::Expr, values: &[E], shift: usize, point: &[E])
     let mut sum = terms + E::from(from_i64(expr.constant));
     if expr.inside != 0 {
         sum += expr.shape.inside(point) * from_i64(expr.inside);
+    }
+    if let Some(axis) = expr.ramp {
+        sum += expr.shape.index(axis, point);
     }
     if shift == 0 { sum } else { sum * crate::field::power_of_two(shift).inverse() }
 }

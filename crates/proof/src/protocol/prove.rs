@@ -3,8 +3,10 @@
 use hallmark_receipt::Tensor;
 
 use super::verify::term_log;
-use super::{Ledger, Part, Plan, Proof, Statement, Weight, operand_points, pick, product_shape};
-use crate::circuit::{Circuit, Contraction, Term, View};
+use super::{
+    Ledger, Part, Plan, Proof, Statement, Weight, operand_points, pick, product_shape, table_columns,
+};
+use crate::circuit::{Circuit, Contraction, Outputs, Term, View};
 use crate::field::{E, F, PrimeCharacteristicRing, from_i64};
 use crate::lookup::{self, Block, LookupError};
 use crate::pcs::{Pcs, PcsError, Root};
@@ -107,7 +109,8 @@ pub fn prove_witness<P: Pcs>(
         return Err(ProveError::Requests { claims: statement.claims.len(), requests: circuit.requests });
     }
     stage(Stage::Commit);
-    let plan = Plan::new(circuit);
+    let columns_of_tables = table_columns(circuit);
+    let plan = Plan::new(circuit, &columns_of_tables);
     let multiplicities: Vec<Vec<F>> =
         witness.multiplicities.iter().map(|m| m.iter().map(|&n| F::from_u32(n)).collect()).collect();
     let mut columns = model.elements.clone();
@@ -235,11 +238,14 @@ fn blocks(plan: &Plan<'_>, witness: &Witness, multiplicities: &[Vec<F>], alpha: 
         .enumerate()
         .map(|(index, table)| {
             let tag = alpha - beta * beta * E::from(F::from_usize(index));
-            let single = table.outputs == crate::circuit::Outputs::None;
             (0..table.rows() as i64)
                 .map(|row| {
                     let input = table.start + row;
-                    let output = if single { 0 } else { table.output(input).unwrap_or(0) };
+                    let output = match table.outputs {
+                        Outputs::None => 0,
+                        Outputs::Column(column) => witness.columns[column.0][row as usize].into(),
+                        _ => table.output(input).unwrap_or(0),
+                    };
                     tag - E::from(from_i64(input)) - beta * from_i64(output)
                 })
                 .collect()

@@ -2,9 +2,9 @@
 
 use super::{
     Ledger, Part, Place, Plan, Proof, ProofError, Statement, Weight, combine, operand_points, part_logs,
-    pick, product_shape,
+    pick, product_shape, table_columns,
 };
-use crate::circuit::{Circuit, Shape, Term, View};
+use crate::circuit::{Circuit, Outputs, Shape, Term, View};
 use crate::field::{E, F, PrimeCharacteristicRing, from_i64};
 use crate::pcs::Pcs;
 use crate::transcript::Transcript;
@@ -55,7 +55,8 @@ pub fn verify<P: Pcs>(
     if statement.claims.len() != circuit.requests {
         return Err(ProofError::Claims { claims: statement.claims.len(), requests: circuit.requests });
     }
-    let plan = Plan::new(circuit);
+    let columns_of_tables = table_columns(circuit);
+    let plan = Plan::new(circuit, &columns_of_tables);
     let proof = Proof::decode(proof, &plan)?;
     let mut t = statement.begin(circuit, pcs.setting());
     t.absorb_bytes("witness", &proof.witness.0);
@@ -153,10 +154,15 @@ fn fractions(
         ));
     }
     for (part, (weight, before)) in plan.parts.iter().zip(&placement.blocks) {
+        let mut of_table = column_values(plan, proof, part);
         let (own, fingerprint) = match part {
             Part::Lookup(index) => (E::ONE, of_lookup[*index]),
             Part::Table(index) => {
-                let (input, output) = plan.circuit.tables[*index].evaluate(&reduced.point[*before..]);
+                let table = &plan.circuit.tables[*index];
+                let (input, mut output) = table.evaluate(&reduced.point[*before..]);
+                if let Outputs::Column(_) = table.outputs {
+                    output = of_table.next().copied().unwrap_or(E::ZERO);
+                }
                 (-proof.multiplicities[*index], fingerprint(input, output, *index))
             }
         };
@@ -170,6 +176,13 @@ fn fractions(
         return Err(ProofError::Fractions("inputs or outputs"));
     }
     Ok(())
+}
+
+/// The claimed value of the column that the part's table is, if it is one.
+fn column_values<'p>(plan: &Plan<'_>, proof: &'p Proof, part: &Part) -> std::slice::Iter<'p, E> {
+    let place = plan.parts.iter().position(|other| other == part).map(Place::Block);
+    let own = plan.terms.iter().skip(plan.first_table).position(|(_, at)| Some(*at) == place);
+    own.and_then(|at| proof.terms.get(plan.first_table + at..)).unwrap_or(&[]).iter()
 }
 
 /// That every identity is zero at its point.

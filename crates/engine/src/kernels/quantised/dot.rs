@@ -75,8 +75,9 @@ trait Dot: Copy {
     unsafe fn sums(all: [Self; 4]) -> [i32; 4];
 }
 
-/// `R` rows of `a` with four of `w`.
+/// `R` rows of `a` with four of `w`. Plain loops: a closure would be compiled without the instruction set, and not become a part of this.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 unsafe fn tile<D: Dot, const R: usize>(
     a: *const i16,
     w: *const i16,
@@ -88,8 +89,10 @@ unsafe fn tile<D: Dot, const R: usize>(
         let mut sums = [[D::zero(); 4]; R];
         let mut p = 0;
         while p < k {
-            let x: [D; R] = std::array::from_fn(|i| D::load(a.add(i * stride + p)));
-            #[allow(clippy::needless_range_loop)] // j is an address as well
+            let mut x = [D::zero(); R];
+            for i in 0..R {
+                x[i] = D::load(a.add(i * stride + p));
+            }
             for j in 0..4 {
                 let y = D::load(w.add(j * stride + p));
                 for i in 0..R {
@@ -98,7 +101,11 @@ unsafe fn tile<D: Dot, const R: usize>(
             }
             p += D::LEN;
         }
-        std::array::from_fn(|i| D::sums(sums[i]))
+        let mut out = [[0; 4]; R];
+        for i in 0..R {
+            out[i] = D::sums(sums[i]);
+        }
+        out
     }
 }
 
@@ -196,6 +203,18 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(super) struct Five(__m512i);
 
+    impl Five {
+        /// The sum of the lower and the upper half.
+        #[inline(always)]
+        unsafe fn halves(self) -> Two {
+            // SAFETY: the caller promises the instruction set.
+            unsafe {
+                let low = _mm512_castsi512_si256(self.0);
+                Two(_mm256_add_epi32(low, _mm512_extracti64x4_epi64(self.0, 1)))
+            }
+        }
+    }
+
     // SAFETY of all blocks below: the caller promises the instruction set and the pointers.
     impl Dot for Two {
         const LEN: usize = 16;
@@ -215,7 +234,7 @@ mod x86 {
         #[inline(always)]
         unsafe fn sums(all: [Self; 4]) -> [i32; 4] {
             unsafe {
-                let [a, b, c, d] = all.map(|lanes| lanes.0);
+                let [Self(a), Self(b), Self(c), Self(d)] = all;
                 let pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
                 let sums = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
                 let mut out = [0; 4];
@@ -242,10 +261,8 @@ mod x86 {
         #[inline(always)]
         unsafe fn sums(all: [Self; 4]) -> [i32; 4] {
             unsafe {
-                Two::sums(all.map(|lanes| {
-                    let low = _mm512_castsi512_si256(lanes.0);
-                    Two(_mm256_add_epi32(low, _mm512_extracti64x4_epi64(lanes.0, 1)))
-                }))
+                let [a, b, c, d] = all;
+                Two::sums([a.halves(), b.halves(), c.halves(), d.halves()])
             }
         }
     }

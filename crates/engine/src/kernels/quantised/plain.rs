@@ -1,6 +1,7 @@
-//! Operators of quantised graphs that hold no weights: QuantizeLinear, Requantize, Table, MaxPool of 8-bit integers.
+//! Operators of quantised graphs that hold no weights: QuantizeLinear, DequantizeLinear, Requantize, Table, MaxPool of 8-bit integers.
 
 use hallmark_model::graph::{Attrs, Node};
+use hallmark_model::numeric::canonical_f32;
 use hallmark_model::ops::Domain;
 use hallmark_model::ops::index::axis;
 use hallmark_model::ops::quantised::{self, MAX_MULTIPLIER, Requantize};
@@ -20,6 +21,9 @@ pub(super) fn select(node: &Node, constants: &Constants) -> Option<Box<dyn Kerne
         |index: usize| constants.get(&node.inputs.get(index).copied().flatten()?).map(AsRef::as_ref);
     Some(match (node.op.domain, node.op.name) {
         (Domain::Onnx, "QuantizeLinear") => Box::new(Quantize::new(node, constant(1)?, constant(2)?)?),
+        (Domain::Onnx, "DequantizeLinear") if node.inputs.len() == 2 => {
+            Box::new(Dequantize::new(node, constant(1)?)?)
+        }
         (Domain::Hallmark, "Requantize") => {
             let parameters = Requantize::of(&node.attrs).ok()?;
             let multipliers = constant(1).filter(|m| m.shape().len() <= 1)?.as_slice::<i32>()?.to_vec();
@@ -76,6 +80,75 @@ impl Kernel for Quantize {
         let mut y = vec![0; x.len()];
         quantize(cx.exec.isa, x, self.scale, &mut y);
         one(cx, shape, Data::I8(y))
+    }
+}
+
+/// DequantizeLinear without a zero point: one scale, or one for each slice of an axis.
+#[derive(Debug)]
+struct Dequantize {
+    axis: i64,
+    scales: Vec<f32>,
+}
+
+impl Dequantize {
+    fn new(node: &Node, scale: &Tensor) -> Option<Self> {
+        let plain = node.attrs.int("block_size", 0) == 0 && node.attrs.int("output_dtype", 0) == 0;
+        let scales = scale.as_slice::<f32>().filter(|scales| plain && !scales.is_empty())?;
+        (scale.shape().len() <= 1).then(|| Self { axis: node.attrs.int("axis", 1), scales: scales.to_vec() })
+    }
+}
+
+/// `x * scale`, for runs of `inner` elements of one scale.
+#[inline(always)]
+fn dequantize_body(x: &[i32], scales: &[f32], inner: usize, y: &mut [f32]) {
+    if let &[scale] = scales {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = canonical_f32(*x as f32 * scale));
+    } else if inner == 1 {
+        for (x, y) in x.chunks(scales.len()).zip(y.chunks_mut(scales.len())) {
+            for ((y, x), scale) in y.iter_mut().zip(x).zip(scales) {
+                *y = canonical_f32(*x as f32 * scale);
+            }
+        }
+    } else {
+        for ((x, y), scale) in x.chunks(inner).zip(y.chunks_mut(inner)).zip(scales.iter().cycle()) {
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = canonical_f32(*x as f32 * scale));
+        }
+    }
+}
+
+per_isa! {
+    /// DequantizeLinear of a tensor.
+    fn dequantize = dequantize_body(x: &[i32], scales: &[f32], inner: usize, y: &mut [f32])
+}
+
+impl Kernel for Dequantize {
+    fn run(&self, cx: &mut Cx<'_>) -> Result<Option<Vec<Tensor>>, Stop> {
+        let Some(x) = cx.input(X) else { return Ok(None) };
+        let shape = x.shape().to_vec();
+        let inner = match axis(self.axis, shape.len()) {
+            _ if self.scales.len() == 1 => 1,
+            Ok(at) if shape.get(at) == Some(&self.scales.len()) => shape.iter().skip(at + 1).product(),
+            _ => return Ok(None),
+        };
+        if x.is_empty() || !matches!(x.dtype(), DType::I8 | DType::U8 | DType::I32) {
+            return Ok(None);
+        }
+        let mut y = cx.arena.take(x.len())?;
+        let wide: Vec<i32>;
+        let x = match cx.input(X).map(Tensor::data) {
+            Some(Data::I32(x)) => x.as_slice(),
+            Some(Data::I8(x)) => {
+                wide = x.iter().map(|&x| x.into()).collect();
+                &wide
+            }
+            Some(Data::U8(x)) => {
+                wide = x.iter().map(|&x| x.into()).collect();
+                &wide
+            }
+            _ => &[],
+        };
+        dequantize(cx.exec.isa, x, &self.scales, inner, &mut y);
+        Ok(Some(vec![Tensor::from_vec(shape, y)?]))
     }
 }
 
