@@ -153,6 +153,8 @@ pub fn not_shown(verdict: &Verdict) -> Vec<&'static str> {
         .filter(|check| matches!(check.outcome, Outcome::NotChecked(_)))
         // The graph and the bare word only add to what other rows show.
         .filter(|check| !matches!(check.id, CheckId::Graph | CheckId::Word))
+        // A proof that holds shows what a re-run would, as far as the row `commitment` says.
+        .filter(|check| check.id != CheckId::Replay || !has_proof(verdict))
         .map(|check| check.id.not_shown())
         .chain(of_hardware(verdict))
         .chain(of_proof(verdict))
@@ -172,9 +174,13 @@ fn of_hardware(verdict: &Verdict) -> Vec<&'static str> {
 
 /// What a proof that holds leaves open.
 fn of_proof(verdict: &Verdict) -> Option<&'static str> {
-    verdict.check(CheckId::Proof).filter(|check| check.has_passed()).map(|_| {
-        "that anything stays hidden (checking the proof takes the opened input and output, and a proof hides nothing)"
-    })
+    has_proof(verdict).then_some(
+        "that anything stays hidden (checking the proof takes the opened input and output, and a proof hides nothing)",
+    )
+}
+
+fn has_proof(verdict: &Verdict) -> bool {
+    verdict.check(CheckId::Proof).is_some_and(Check::has_passed)
 }
 
 /// The verdict as a JSON document (indented, ends with a line feed).

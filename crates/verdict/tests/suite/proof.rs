@@ -13,7 +13,7 @@ use hallmark_receipt::{
     domain,
 };
 use hallmark_verdict::{
-    Basis, Cause as _, CheckId, Context, Decision, Outcome, Policy, Replayer, Verdict, judge,
+    Basis, Catalog as _, Cause as _, CheckId, Context, Decision, Outcome, Policy, Replayer, Verdict, judge,
 };
 
 use crate::fixture::*;
@@ -137,7 +137,11 @@ fn a_proof_counts_for_a_model_that_the_verifier_knows() {
     assert_eq!((nobody.exit_code(), bases(&nobody)), (3, Vec::new()));
     // Named.
     let context = Context { expected_model: Some(tiny.id()), ..Context::at(NOW) };
-    assert_eq!(bases(&judged(&bundle, &context, &policy)), [Basis::Proof]);
+    let named = judged(&bundle, &context, &policy);
+    assert_eq!(bases(&named), [Basis::Proof]);
+    let open = hallmark_verdict::render::not_shown(&named);
+    assert!(!open.contains(&CheckId::Replay.not_shown()) && open.contains(&CheckId::Commitment.not_shown()));
+    assert!(open.iter().any(|text| text.contains("hides nothing")));
     let context = Context { expected_model: Some(other.id()), ..Context::at(NOW) };
     assert_eq!(judged(&bundle, &context, &policy).exit_code(), 1);
     // By a trusted publisher.
