@@ -116,7 +116,7 @@ pub fn verify<P: Pcs>(
 }
 
 /// Bits of an index into a term.
-pub(super) fn term_log(circuit: &Circuit, term: &Term) -> usize {
+pub(crate) fn term_log(circuit: &Circuit, term: &Term) -> usize {
     match term {
         Term::View(View { map: Some(map), .. }) => map.view.log(),
         Term::View(view) => circuit.column(view.column).shape.log(),
