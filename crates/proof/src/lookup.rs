@@ -48,9 +48,6 @@ pub struct GkrProof {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
-    /// There is no block.
-    #[error("a sum of no fractions")]
-    Empty,
     /// A block is larger than the one before, or there are too many or too large ones, or tables are not of
     /// its size.
     #[error("block {0} is out of order or has an impossible size")]
@@ -142,7 +139,7 @@ impl GkrProof {
 /// Variables of the cube that holds blocks of these sizes.
 ///
 /// # Errors
-/// [`LookupError::Empty`] or [`LookupError::Block`]: none, too many, too large, or not in descending order.
+/// [`LookupError::Block`]: too many, too large, or not in descending order.
 pub fn cube(logs: &[usize]) -> Result<usize, LookupError> {
     let mut before = MAX_LOG;
     let mut total = 0_u64;
@@ -154,9 +151,6 @@ pub fn cube(logs: &[usize]) -> Result<usize, LookupError> {
         before = *log;
         // Cannot overflow: at most 2^20 blocks of at most 2^40.
         total += 1 << log;
-    }
-    if total == 0 {
-        return Err(LookupError::Empty);
     }
     let log = total.next_power_of_two().ilog2() as usize;
     if log > MAX_LOG { Err(LookupError::Block(logs.len() - 1)) } else { Ok(log) }

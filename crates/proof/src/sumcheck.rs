@@ -117,7 +117,7 @@ fn largest(shapes: &[Shape]) -> (usize, usize) {
 }
 
 /// Checks shapes and claims, absorbs them, and draws the instances' coefficients: powers of one challenge.
-fn begin(shapes: &[Shape], claims: &[E], t: &mut Transcript) -> Result<Vec<E>, SumcheckError> {
+pub(crate) fn begin(shapes: &[Shape], claims: &[E], t: &mut Transcript) -> Result<Vec<E>, SumcheckError> {
     if shapes.is_empty() {
         return Err(SumcheckError::Empty);
     }
@@ -135,7 +135,7 @@ fn begin(shapes: &[Shape], claims: &[E], t: &mut Transcript) -> Result<Vec<E>, S
 }
 
 /// The polynomial with these values at 0, 1, 2, ... at `r`, by Newton's forward differences.
-fn interpolate(values: &[E], r: E) -> E {
+pub(crate) fn interpolate(values: &[E], r: E) -> E {
     let mut differences = values.to_vec();
     let mut binomial = E::ONE;
     let mut sum = E::ZERO;
@@ -150,7 +150,7 @@ fn interpolate(values: &[E], r: E) -> E {
 }
 
 /// The values at 0, 1, 2, ... from a round's message and the claim, which is h(0) + h(1).
-fn with_one(message: &[E], claim: E) -> Vec<E> {
+pub(crate) fn with_one(message: &[E], claim: E) -> Vec<E> {
     let mut values = message.to_vec();
     if let Some(zero) = message.first() {
         values.insert(1, claim - *zero);

@@ -198,7 +198,9 @@ impl Witness {
                 continue;
             }
             let value = match table.outputs {
-                Outputs::Column(from) => rows.last().map(|&row| self.columns[from.0][row as usize].into()),
+                Outputs::Column { column: from, .. } => {
+                    rows.last().map(|&row| self.columns[from.0][row as usize].into())
+                }
                 _ => table.output(input),
             };
             let value = value.ok_or(WitnessError::Bound(input))?;

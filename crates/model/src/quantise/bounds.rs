@@ -8,7 +8,7 @@ use super::scale::LIMIT;
 use crate::graph::{Dim, Graph, Node, ValueId};
 use crate::ops::Domain;
 use crate::ops::index::{axis, integers};
-use crate::ops::quantised::{Normalize, Requantize, Table};
+use crate::ops::quantised::{MAX_MULTIPLIER, Normalize, Requantize, Table};
 
 /// All integers from `low` to `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Interval {
 pub struct Bounds(Vec<Option<Interval>>);
 
 impl Bounds {
-    /// The interval of `id`: of every value of int8, uint8, int16 and int32 that does not come from an input of the graph.
+    /// The interval of `id`: of every value of int8, uint8, int16 and int32 but inputs of int32 and what only moves them.
     pub fn interval(&self, id: ValueId) -> Option<Interval> {
         self.0.get(id.0).copied().flatten()
     }
@@ -92,6 +92,14 @@ pub enum BoundError {
         got: i64,
         /// What it must stay below.
         limit: i64,
+    },
+    /// A multiplier of Requantize outside 1..=32768.
+    #[error("node `{node}` (Requantize) has a multiplier of {got}, outside 1..=32768")]
+    Multiplier {
+        /// The node's name.
+        node: String,
+        /// The multiplier.
+        got: i64,
     },
     /// A promise that does not hold.
     #[error("node `{node}` (Requantize) promises {bits} bits before the clamp, but could make {got}")]
@@ -148,6 +156,13 @@ pub fn bounds(graph: &Graph) -> Result<Bounds, BoundError> {
     let mut walk = Walk { graph, spans: BTreeMap::new() };
     for (id, tensor) in &graph.constants {
         if let Some(all) = constant(tensor) {
+            walk.spans.insert(*id, Span::flat(all));
+        }
+    }
+    for id in &graph.inputs {
+        // An int32 input can be anything.
+        let dtype = graph.values.get(id.0).and_then(|value| value.info.dtype).filter(|t| *t != DType::I32);
+        if let Some(all) = dtype.and_then(range) {
             walk.spans.insert(*id, Span::flat(all));
         }
     }
@@ -368,6 +383,9 @@ impl Walk<'_> {
         let parameters = Requantize::of(&node.attrs).map_err(|_| unknown())?;
         let x = self.span(node, 0).ok_or_else(unknown)?;
         let multipliers = self.tensor(node, 1).and_then(integers).ok_or_else(unknown)?;
+        if let Some(&got) = multipliers.iter().find(|m| !(1..=MAX_MULTIPLIER.into()).contains(*m)) {
+            return Err(BoundError::Multiplier { node: name(), got });
+        }
         let rank = Self::id(node, 0).and_then(|id| self.dims(id)).map(<[Dim]>::len);
         let at = rank.and_then(|rank| axis(parameters.axis, rank).ok());
         let pairs: Vec<(Interval, i64)> = match (&x.along, multipliers.as_slice()) {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use hallmark_model::graph::ValueId;
+use hallmark_model::graph::{Graph, ValueId};
 
 use crate::field::{E, PrimeCharacteristicRing};
 
@@ -299,7 +299,7 @@ pub enum Step {
 }
 
 /// A circuit over a number of requests.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Circuit {
     /// Requests that one proof speaks of.
     pub requests: usize,
@@ -317,6 +317,8 @@ pub struct Circuit {
     pub zeros: Vec<Expr>,
     /// How the witness is made.
     pub steps: Vec<Step>,
+    /// The integer graph that the circuit was made from, with all types and without its weights: what bounds follow from.
+    pub core: Graph,
 }
 
 impl Circuit {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{ColumnId, Shape, log2};
+use super::{ColumnId, Shape, Term, View, log2};
 use crate::field::{E, F, PrimeCharacteristicRing, from_i64};
 
 /// The second column of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Outputs {
     /// None: the table says only which values there are.
     None,
@@ -15,11 +15,16 @@ pub enum Outputs {
     /// Listed values.
     Values(Arc<[i64]>),
     /// The elements of a column of the model's commitment, padding included; the input is an element's index.
-    Column(ColumnId),
+    Column {
+        /// The column.
+        column: ColumnId,
+        /// The same as a term, for claims on it.
+        term: Box<Term>,
+    },
 }
 
 /// A function on a range of integers: `2^log` inputs from `start` on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// The least input, at most 0: padding looks up 0.
     pub start: i64,
@@ -47,7 +52,8 @@ impl Table {
 
     /// The padded elements of a column of the model's commitment, by index.
     pub fn column(column: ColumnId, shape: &Shape) -> Self {
-        Self { start: 0, log: shape.log(), outputs: Outputs::Column(column) }
+        let term = Box::new(Term::View(View { column, map: None }));
+        Self { start: 0, log: shape.log(), outputs: Outputs::Column { column, term } }
     }
 
     /// Inputs.
@@ -65,7 +71,7 @@ impl Table {
     pub fn output(&self, input: i64) -> Option<i64> {
         let row = self.row(input)?;
         Some(match &self.outputs {
-            Outputs::Column(_) => return None,
+            Outputs::Column { .. } => return None,
             Outputs::None => input,
             Outputs::Clamp(low, high) => input.clamp(*low, *high),
             Outputs::Values(values) => *values.get(row)?,
@@ -78,7 +84,7 @@ impl Table {
         let start = E::from(from_i64(self.start));
         let input = start + index(point);
         let output = match &self.outputs {
-            Outputs::None | Outputs::Column(_) => E::ZERO,
+            Outputs::None | Outputs::Column { .. } => E::ZERO,
             Outputs::Clamp(low, high) => {
                 // low below it, high above it, and the input between: sums over the rows below two thresholds.
                 let rows = self.rows();

@@ -206,7 +206,7 @@ pub fn prove(blocks: &[Block], t: &mut Transcript) -> Result<(GkrProof, Reduced)
     let mut reduced = Reduced { point: Vec::new(), numerator: E::ZERO, denominator: E::ONE };
     if log == 0 {
         let Some(Fractions { numerators: Numerators::Base(numerators), denominators }) = tree.first() else {
-            return Err(LookupError::Empty);
+            return Err(LookupError::Root);
         };
         let root = [E::from(numerators[0]), denominators.value()];
         t.absorb(&root);

@@ -129,12 +129,21 @@ fn a_zero_denominator_is_refused() {
 }
 
 #[test]
+fn no_fraction_sums_to_nothing() {
+    let (mut proof, reduced) = prove(&[], &mut transcript()).unwrap();
+    assert_eq!(proof.root, Some([E::ZERO, E::ONE]));
+    assert_eq!(verify(&[], &proof, &mut transcript()), Ok(reduced));
+    proof.root = Some([E::ONE, E::ONE]);
+    assert_eq!(verify(&[], &proof, &mut transcript()), Err(LookupError::Sum));
+}
+
+#[test]
 fn each_wrong_shape_has_its_error() {
     let logs = [2, 1];
     let proof = proved(&logs);
     let check = |logs: &[usize], proof: &GkrProof| verify(logs, proof, &mut transcript());
     assert!(check(&logs, &proof).is_ok());
-    assert_eq!(check(&[], &proof), Err(LookupError::Empty));
+    assert_eq!(check(&[], &proof), Err(LookupError::Layers { expected: 0, got: 3 }));
     assert_eq!(check(&[1, 2], &proof), Err(LookupError::Block(1)));
     assert_eq!(check(&[MAX_LOG + 1], &proof), Err(LookupError::Block(0)));
     assert_eq!(check(&[MAX_LOG, 0], &proof), Err(LookupError::Block(1)));

@@ -62,7 +62,16 @@ fn spread(builder: &mut Builder<'_>, node: &Node, x: &Fixed, shape: &Shape) -> R
     Ok(Expr::view(View { column, map: Some(Arc::new(map)) }, shape.clone()))
 }
 
+/// Narrower integers wrap around, which sums in the field do not.
+fn int32(builder: &Builder<'_>, node: &Node) -> Result<(), LowerError> {
+    match builder.info(Builder::output(node)?).dtype {
+        Some(DType::I32) => Ok(()),
+        _ => Err(Builder::fail(node, "sums and products are proved of int32")),
+    }
+}
+
 fn sum(builder: &mut Builder<'_>, node: &Node, sign: i64) -> Result<(), LowerError> {
+    int32(builder, node)?;
     let shape = builder.shape_of(Builder::output(node)?)?;
     let mut total = Expr::zero(shape.clone());
     for (index, sign) in [(0, 1), (1, sign)] {
@@ -76,6 +85,7 @@ fn sum(builder: &mut Builder<'_>, node: &Node, sign: i64) -> Result<(), LowerErr
 }
 
 fn mul(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
+    int32(builder, node)?;
     let shape = builder.shape_of(Builder::output(node)?)?;
     let product = match (builder.operand(node, 0)?, builder.operand(node, 1)?) {
         (Operand::Wire(x), Operand::Fixed(by)) | (Operand::Fixed(by), Operand::Wire(x)) => {
@@ -224,6 +234,7 @@ fn absorb_view(
 }
 
 fn reduce_sum(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
+    int32(builder, node)?;
     let x = builder.wire(node, 0)?;
     let rank = x.shape.0.len() - 1;
     let axes = match node.inputs.get(1).copied().flatten() {

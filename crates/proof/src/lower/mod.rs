@@ -14,6 +14,7 @@ use crate::circuit::{
     Circuit, Column, ColumnId, Constant, Contraction, Expr, Factor, Label, Lookup, Map, Shape, Source, Step,
     Table, TableId, Term, View, Weight,
 };
+use crate::witness_row::HALF;
 
 mod contract;
 mod embedding;
@@ -30,6 +31,10 @@ pub use split::{Class, Split};
 pub const MAX_LOG: usize = 26;
 /// The most columns, tables, lookups and expressions of a circuit, each.
 pub const MAX_PARTS: usize = 1 << 14;
+/// The most elements of all lookups: below p.
+pub const MAX_LOOKED_UP: u64 = 1 << 30;
+/// The most terms of an expression; one of more becomes a column.
+const MAX_TERMS: usize = 32;
 
 /// An operator that can be proved.
 pub struct Operator {
@@ -75,6 +80,8 @@ pub enum LowerError {
     TooLarge { got: usize },
     #[error("the circuit has more than {MAX_PARTS} columns, tables or lookups")]
     TooMany,
+    #[error("the circuit looks {got} elements up, more than {MAX_LOOKED_UP}")]
+    LookedUp { got: u64 },
     #[error("a proof is of 1 to {limit} requests, got {got}")]
     Requests { got: usize, limit: usize },
 }
@@ -161,6 +168,7 @@ pub fn lower(split: &Split<'_>, requests: usize) -> Result<Circuit, LowerError> 
             lookups: Vec::new(),
             zeros: Vec::new(),
             steps: Vec::new(),
+            core: split.core_graph(),
         },
         wires: BTreeMap::new(),
         constants: Vec::new(),
@@ -178,13 +186,9 @@ pub fn lower(split: &Split<'_>, requests: usize) -> Result<Circuit, LowerError> 
         (row.lower)(&mut builder, node)?;
     }
     for &id in &split.outputs {
-        let mut expr = builder.wires.get(&id).cloned().ok_or(LowerError::NotQuantised)?;
-        if !builder.is_clean(&expr) {
-            // Rows are compared with their padding, which is zero.
-            let shape = expr.shape.clone();
-            let view = builder.view(expr)?;
-            expr = Expr::view(mask(view, shape.clone()), shape);
-        }
+        let expr = builder.wires.get(&id).cloned().ok_or(LowerError::NotQuantised)?;
+        // Rows are compared with tensors whose padding is zero, and padded requests have none.
+        let expr = builder.cut(expr)?;
         let view = builder.column(expr)?;
         builder.circuit.outputs.push(view);
     }
@@ -202,6 +206,11 @@ impl Builder<'_> {
         let parts = [circuit.columns.len(), circuit.tables.len(), circuit.lookups.len(), circuit.zeros.len()];
         if parts.iter().any(|&n| n > MAX_PARTS) {
             return Err(LowerError::TooMany);
+        }
+        // A row that is not in its table must not be able to occur p times, which would count as never.
+        let looked_up: u64 = circuit.lookups.iter().map(|lookup| 1 << lookup.input.shape.log()).sum();
+        if looked_up > MAX_LOOKED_UP {
+            return Err(LowerError::LookedUp { got: looked_up });
         }
         Ok(circuit)
     }
@@ -266,7 +275,16 @@ impl Builder<'_> {
     }
 
     /// Makes `expr` the node's first output.
-    pub fn set(&mut self, node: &Node, expr: Expr) -> Result<(), LowerError> {
+    pub fn set(&mut self, node: &Node, mut expr: Expr) -> Result<(), LowerError> {
+        // Both grow from node to node, and a graph may have many.
+        let numbers = [expr.constant, expr.inside].into_iter().chain(expr.terms.iter().map(|(c, _)| *c));
+        if numbers.into_iter().any(|n| n.unsigned_abs() > HALF.unsigned_abs()) {
+            return Err(Self::fail(node, "it multiplies by more than the field holds"));
+        }
+        if expr.terms.len() > MAX_TERMS {
+            let shape = expr.shape.clone();
+            expr = Expr::view(self.view(expr)?, shape);
+        }
         self.wires.insert(Self::output(node)?, expr);
         Ok(())
     }
@@ -363,6 +381,16 @@ impl Builder<'_> {
         self.circuit.zeros.push(zero);
         self.step(Step::Copy { expr, column });
         Ok(column)
+    }
+
+    /// The expression as one whose padding is zero.
+    pub fn cut(&mut self, expr: Expr) -> Result<Expr, LowerError> {
+        if self.is_clean(&expr) {
+            return Ok(expr);
+        }
+        let shape = expr.shape.clone();
+        let view = self.view(expr)?;
+        Ok(Expr::view(mask(view, shape.clone()), shape))
     }
 
     /// The expression seen through `map`.

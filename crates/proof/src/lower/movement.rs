@@ -67,7 +67,12 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
             continue;
         }
         let (dims, expr) = match builder.operand(node, index)? {
-            Operand::Wire(expr) => (expr.shape.0[1..].to_vec(), expr),
+            Operand::Wire(expr) if index == 0 || node.op.name == "Concat" => {
+                (expr.shape.0[1..].to_vec(), expr)
+            }
+            Operand::Wire(_) => {
+                return Err(Builder::fail(node, "where it moves elements depends on the request"));
+            }
             Operand::Fixed(fixed) => match fixed.tensor {
                 // Shapes, axes, indices.
                 Some(tensor) => {

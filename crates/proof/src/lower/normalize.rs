@@ -8,7 +8,7 @@ use hallmark_model::ops::quantised::{Normalize, exponentials};
 use super::linear::{elementwise, stretch};
 use super::pool::max_axis;
 use super::requantize::{apply, divide, range};
-use super::{Builder, Expr, Factor, LowerError, Map, Operator, Shape, Step, Table, View, mask};
+use super::{Builder, Expr, Factor, LowerError, Map, Operator, Shape, Step, Table, View};
 
 /// The family's table.
 pub const OPERATORS: &[Operator] = &[
@@ -19,8 +19,11 @@ pub const OPERATORS: &[Operator] = &[
 /// Bits that an identity's values stay below, so that none reaches half of the field.
 const MAX_BITS: usize = 29;
 
+/// What the squares of a row and epsilon stay below: they are a column.
+const MAX_SQUARES: u64 = (1 << 30) - (1 << 24);
+
 /// Bits of `n`.
-fn bits(n: usize) -> usize {
+fn bits(n: u64) -> usize {
     n.checked_ilog2().map_or(0, |log| log as usize + 1)
 }
 
@@ -44,16 +47,6 @@ fn sum_along(builder: &mut Builder<'_>, x: Expr, axis: usize) -> Result<Expr, Lo
     builder.through(x, map)
 }
 
-/// The expression as a view whose padding is zero.
-fn cut(builder: &mut Builder<'_>, x: Expr) -> Result<Expr, LowerError> {
-    if builder.is_clean(&x) {
-        return Ok(x);
-    }
-    let shape = x.shape.clone();
-    let view = builder.view(x)?;
-    Ok(Expr::view(mask(view, shape.clone()), shape))
-}
-
 /// A witness column as an expression.
 fn hint(builder: &mut Builder<'_>, shape: &Shape) -> Result<(super::ColumnId, Expr), LowerError> {
     let column = builder.witness(shape, false)?;
@@ -74,7 +67,7 @@ fn round_divide(
     }
     let shape = a.shape.clone();
     let wide = stretch(builder, node, b.clone(), &shape)?;
-    let wide = cut(builder, wide)?;
+    let wide = builder.cut(wide)?;
     let (column, q) = hint(builder, &shape)?;
     builder.step(Step::Quotient { dividend: a.clone(), divisor: wide.clone(), column });
     let mut shifted = q.clone();
@@ -97,28 +90,28 @@ fn round_divide(
 fn softmax(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let x = builder.wire(node, 0)?;
     let axis = axis(node, &x)?;
-    let x = cut(builder, x)?;
+    let x = builder.cut(x)?;
     let values = exponentials(&node.attrs).map_err(|why| Builder::fail(node, why))?;
     let n = x.shape.0[axis];
     let greatest = max_axis(builder, x.clone(), axis)?;
     let mut below = stretch(builder, node, greatest, &x.shape)?;
-    below = cut(builder, below)?;
+    below = builder.cut(below)?;
     below.add(-1, x);
     let exponentials = apply(builder, below, Table::values(0, values.as_slice().into()), None)?;
-    let exponentials = cut(builder, exponentials)?;
+    let exponentials = builder.cut(exponentials)?;
     let total = sum_along(builder, exponentials.clone(), axis)?;
     let shape = total.shape.clone();
     let total = Expr::column(builder.column(total)?, &shape);
     let mut dividend = Expr::zero(exponentials.shape.clone());
     dividend.add(255, exponentials);
-    let y = round_divide(builder, node, dividend, &total, [bits(4095 * n), 8])?;
+    let y = round_divide(builder, node, dividend, &total, [bits(4095 * n as u64), 8])?;
     builder.set(node, y)
 }
 
 fn normalize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let x = builder.wire(node, 0)?;
     let axis = axis(node, &x)?;
-    let x = cut(builder, x)?;
+    let x = builder.cut(x)?;
     let form = Normalize::of(&node.attrs).map_err(|why| Builder::fail(node, why))?;
     let (shift, center, epsilon, gain) = (form.shift as usize, form.center, form.epsilon, form.gain);
     let n = x.shape.0[axis];
@@ -132,13 +125,14 @@ fn normalize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
         let row = sum.shape.clone();
         let sum = Expr::column(builder.column(sum)?, &row);
         let wide = stretch(builder, node, sum, &shape)?;
-        centred.add(-1, cut(builder, wide)?);
+        let wide = builder.cut(wide)?;
+        centred.add(-1, wide);
     }
     // |c| is at most 255 n; d its rounded quotient.
-    let greatest = ((255 * n + (1 << shift >> 1)) >> shift) + 1;
+    let greatest = ((255 * n as u64 + (1 << shift >> 1)) >> shift) + 1;
     let width = bits(greatest);
-    let square = n.checked_mul(greatest * greatest).map(|v| v + epsilon as usize);
-    if square.is_none_or(|v| v >= 1 << 30) {
+    let squares = greatest.checked_mul(greatest).and_then(|square| square.checked_mul(n as u64));
+    if squares.is_none_or(|v| v.saturating_add(epsilon.unsigned_abs()) >= MAX_SQUARES) {
         return Err(Builder::fail(node, "the squares of its row may leave the field"));
     }
     let d = if shift == 0 {
@@ -146,9 +140,9 @@ fn normalize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
         Expr::column(column, &shape)
     } else {
         centred.constant = 1 << (shift - 1);
-        divide(builder, centred, shift, Table::clamp(width, -(1 << width), (1 << width) - 1))?
+        divide(builder, centred, shift, width, (-(1 << width), (1 << width) - 1))?
     };
-    let d = cut(builder, d)?;
+    let d = builder.cut(d)?;
     // v = sum d^2 + epsilon, s = isqrt v: v - s^2 and 2 s - (v - s^2) are not negative.
     let view: View = builder.view(d.clone())?;
     let labels: Vec<usize> = (0..shape.0.len()).collect();
@@ -174,6 +168,6 @@ fn normalize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     range(builder, slack, 16)?;
     let mut dividend = Expr::zero(shape);
     dividend.add(gain, d);
-    let u = round_divide(builder, node, dividend, &s, [15, bits(gain as usize + 1)])?;
+    let u = round_divide(builder, node, dividend, &s, [15, bits(gain.unsigned_abs() + 1)])?;
     builder.set(node, u)
 }

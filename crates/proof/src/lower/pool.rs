@@ -9,10 +9,7 @@ use hallmark_receipt::DType;
 use super::{Builder, Expr, Factor, LowerError, Map, Operator, Shape, Table, requantize::apply};
 
 /// The family's table.
-pub const OPERATORS: &[Operator] = &[
-    Operator { domain: Domain::Onnx, name: "MaxPool", lower: max_pool },
-    Operator { domain: Domain::Onnx, name: "GlobalMaxPool", lower: global_max_pool },
-];
+pub const OPERATORS: &[Operator] = &[Operator { domain: Domain::Onnx, name: "MaxPool", lower: max_pool }];
 
 /// `max(a, b)` of values of at most 8 bits.
 pub fn max(builder: &mut Builder<'_>, a: Expr, b: Expr) -> Result<Expr, LowerError> {
@@ -74,15 +71,6 @@ fn max_pool(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     }
     let best = best.ok_or_else(|| Builder::fail(node, "a window without elements"))?;
     builder.set(node, best)
-}
-
-fn global_max_pool(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
-    narrow(builder, node)?;
-    let mut x = builder.wire(node, 0)?;
-    for axis in 3..x.shape.0.len() {
-        x = max_axis(builder, x, axis)?;
-    }
-    builder.set(node, x)
 }
 
 /// The maximum along one axis, kept with size 1: halves against halves.

@@ -17,6 +17,9 @@ pub const OPERATORS: &[Operator] = &[
 /// Bits of the widest range table that remainders use; a table should not be longer than what it checks.
 const MAX_LIMB: usize = 16;
 const MIN_LIMB: usize = 8;
+/// What is divided is below 2^30 - 2^24 in magnitude (`quantised.md` §4), so its quotient by 2^shift lies in [-2^(30 - shift),
+/// 2^(30 - shift)); quotients and remainders of these bits together are less than p away from it.
+const DIVIDEND_BITS: usize = 30;
 
 /// How `bits` bits are cut into limbs for a column of `2^log` elements: as few as a table of the column's own length allows,
 /// evenly. Both sides of a proof derive this.
@@ -46,13 +49,22 @@ fn requantize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> 
     }
     let mut scaled = linear::scale(builder, node, x, &by)?;
     scaled.constant += 1 << (shift - 1);
-    let out = divide(builder, scaled, shift, Table::clamp(bits, form.low.into(), form.high.into()))?;
+    let out = divide(builder, scaled, shift, bits, (form.low.into(), form.high.into()))?;
     builder.set(node, out)
 }
 
-/// `table(expr >> shift)`: the remainder's limbs and the result are committed to, the quotient is not.
-pub fn divide(builder: &mut Builder<'_>, expr: Expr, shift: usize, table: Table) -> Result<Expr, LowerError> {
+/// `clamp(expr >> shift)`, where the quotient lies in [-2^bits, 2^bits): the remainder's limbs and the result are committed to, the
+/// quotient is not.
+pub fn divide(
+    builder: &mut Builder<'_>,
+    expr: Expr,
+    shift: usize,
+    bits: usize,
+    (low, high): (i64, i64),
+) -> Result<Expr, LowerError> {
     let shape = expr.shape.clone();
+    // In a longer table a prover would find the quotient of what it divides plus p, too.
+    let table = Table::clamp(bits.min(DIVIDEND_BITS.saturating_sub(shift)), low, high);
     // Padding divides 0 or the rounding constant alone: its quotient is 0, and so is a clamp of it.
     let constant = expr.constant;
     let bare = Expr { constant: 0, inside: 0, ..expr.clone() };

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_model::graph::{Dim, Graph, Node, TypeInfo, ValueId};
+use hallmark_model::graph::{Dim, Graph, Node, TypeInfo, Value, ValueId};
 use hallmark_model::infer::{Known, infer_with};
 use hallmark_receipt::DType;
 
@@ -155,6 +155,21 @@ impl<'a> Split<'a> {
             .zip(&self.nodes)
             .filter(|(_, class)| **class == Class::Core)
             .map(|(node, _)| node)
+    }
+
+    /// The core as a graph of its own, with the types of all values. Its weights are missing.
+    pub fn core_graph(&self) -> Graph {
+        let types = self.known.types.iter().map(|info| Value { name: String::new(), info: info.clone() });
+        let folded = self.known.constants.iter().enumerate();
+        Graph {
+            values: types.collect(),
+            inputs: self.inputs.clone(),
+            captures: Vec::new(),
+            outputs: self.outputs.clone(),
+            constants: folded.filter_map(|(id, tensor)| Some((ValueId(id), tensor.clone()?))).collect(),
+            nodes: self.core().cloned().collect(),
+            output_keys: Default::default(),
+        }
     }
 
     /// What comes before the core: from the model's inputs to the core's.

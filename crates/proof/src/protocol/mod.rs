@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hallmark_receipt::Digest;
 
-use crate::circuit::{Circuit, ColumnId, Contraction, Map, Outputs, Table, Term, View};
+use crate::circuit::{Circuit, ColumnId, Contraction, Map, Outputs, Term, View};
 use crate::codec::{CodecError, Reader, Writer};
 use crate::field::E;
 use crate::lookup::{GkrProof, LookupError};
@@ -39,7 +39,7 @@ pub struct Statement {
 
 impl Statement {
     /// The transcript that the statement, the circuit's shape and the security setting begin.
-    fn begin(&self, circuit: &Circuit, setting: &str) -> Transcript {
+    pub(crate) fn begin(&self, circuit: &Circuit, setting: &str) -> Transcript {
         let mut t = Transcript::new(VERSION);
         t.absorb_bytes("model", &self.model.0);
         t.absorb_bytes("graph", self.graph.as_bytes());
@@ -134,7 +134,7 @@ impl Proof {
     }
 
     /// Reads what the plan implies, and nothing else.
-    fn decode(bytes: &[u8], plan: &Plan<'_>) -> Result<Self, CodecError> {
+    pub(crate) fn decode(bytes: &[u8], plan: &Plan<'_>) -> Result<Self, CodecError> {
         let mut r = Reader::new(bytes);
         let witness = Root(r.array::<32>()?);
         let interface = plan.circuit.inputs.len() + plan.circuit.outputs.len();
@@ -155,7 +155,7 @@ impl Proof {
 
 /// A block of the sum of fractions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     /// A lookup, by index: numerators 1.
     Lookup(usize),
     /// A table, by index: numerators minus its multiplicities.
@@ -164,7 +164,7 @@ enum Part {
 
 /// Where a term's claim is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     /// At the point of the fractions, in the block of this index.
     Block(usize),
     /// At the point of the identities.
@@ -172,20 +172,20 @@ enum Place {
 }
 
 /// What follows from a circuit alone: the order of everything.
-struct Plan<'a> {
-    circuit: &'a Circuit,
+pub(crate) struct Plan<'a> {
+    pub(crate) circuit: &'a Circuit,
     /// Blocks of the sum of fractions, by descending size.
-    parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     /// Their sizes.
-    logs: Vec<usize>,
+    pub(crate) logs: Vec<usize>,
     /// All terms: lookups' inputs and outputs in order, then identities', then columns that are tables.
-    terms: Vec<(&'a Term, Place)>,
+    pub(crate) terms: Vec<(&'a Term, Place)>,
     /// The first of the last.
-    first_table: usize,
+    pub(crate) first_table: usize,
 }
 
 impl<'a> Plan<'a> {
-    fn new(circuit: &'a Circuit, columns: &'a [Option<Term>]) -> Self {
+    pub(crate) fn new(circuit: &'a Circuit) -> Self {
         let mut parts: Vec<(usize, Part)> = Vec::new();
         parts.extend(circuit.lookups.iter().enumerate().map(|(i, l)| (l.input.shape.log(), Part::Lookup(i))));
         parts.extend(circuit.tables.iter().enumerate().map(|(i, table)| (table.log, Part::Table(i))));
@@ -199,28 +199,28 @@ impl<'a> Plan<'a> {
         }
         terms.extend(circuit.zeros.iter().flat_map(|e| &e.terms).map(|(_, term)| (term, Place::Zero)));
         let first_table = terms.len();
-        for (index, column) in columns.iter().enumerate() {
-            let Some(term) = column else { continue };
+        for (index, table) in circuit.tables.iter().enumerate() {
+            let Outputs::Column { term, .. } = &table.outputs else { continue };
             let block = parts.iter().position(|part| *part == Part::Table(index)).unwrap_or(0);
-            terms.push((term, Place::Block(block)));
+            terms.push((&**term, Place::Block(block)));
         }
         Self { circuit, parts, logs, terms, first_table }
     }
 
     /// The contractions among the terms.
-    fn contractions(&self) -> impl Iterator<Item = (usize, &'a Contraction)> + '_ {
+    pub(crate) fn contractions(&self) -> impl Iterator<Item = (usize, &'a Contraction)> + '_ {
         self.terms.iter().enumerate().filter_map(|(index, (term, _))| match term {
             Term::Contraction(c) => Some((index, c)),
             Term::View(_) => None,
         })
     }
 
-    fn product_shapes(&self) -> Vec<sumcheck::Shape> {
+    pub(crate) fn product_shapes(&self) -> Vec<sumcheck::Shape> {
         self.contractions().map(|(_, c)| product_shape(c)).collect()
     }
 
     /// The columns that are read through maps, ascending, and the shapes of their sums.
-    fn viewed(&self) -> Vec<ColumnId> {
+    pub(crate) fn viewed(&self) -> Vec<ColumnId> {
         let mut columns = std::collections::BTreeSet::new();
         for (term, _) in &self.terms {
             let views: &[&View] = match term {
@@ -232,57 +232,48 @@ impl<'a> Plan<'a> {
         columns.into_iter().collect()
     }
 
-    fn view_shapes(&self) -> Vec<sumcheck::Shape> {
+    pub(crate) fn view_shapes(&self) -> Vec<sumcheck::Shape> {
         let shape = |id: ColumnId| sumcheck::Shape { log: self.circuit.column(id).shape.log(), degree: 2 };
         self.viewed().into_iter().map(shape).collect()
     }
 
     /// The point of a term's claim.
-    fn point(&self, (term_log, place): (usize, Place), fractions: &[E], zero: &[E]) -> Vec<E> {
+    pub(crate) fn point(&self, (term_log, place): (usize, Place), fractions: &[E], zero: &[E]) -> Vec<E> {
         let from = if matches!(place, Place::Zero) { zero } else { fractions };
         from[from.len() - term_log..].to_vec()
     }
 
     /// Bits of the largest identity.
-    fn zero_log(&self) -> usize {
+    pub(crate) fn zero_log(&self) -> usize {
         self.circuit.zeros.iter().map(|e| e.shape.log()).max().unwrap_or(0)
     }
 
     /// Bits of the largest row of the core's inputs and outputs.
-    fn row_log(&self) -> usize {
+    pub(crate) fn row_log(&self) -> usize {
         self.interface().map(|(id, _, _)| self.circuit.column(id).shape.log()).max().unwrap_or(0)
             - self.request_log()
     }
 
-    fn request_log(&self) -> usize {
+    pub(crate) fn request_log(&self) -> usize {
         crate::circuit::log2(self.circuit.requests)
     }
 
     /// The columns of the core's inputs and outputs: column, what it is, its index.
-    fn interface(&self) -> impl Iterator<Item = (ColumnId, &'static str, usize)> + '_ {
+    pub(crate) fn interface(&self) -> impl Iterator<Item = (ColumnId, &'static str, usize)> + '_ {
         let inputs = self.circuit.inputs.iter().enumerate().map(|(i, id)| (*id, "input", i));
         inputs.chain(self.circuit.outputs.iter().enumerate().map(|(i, id)| (*id, "output", i)))
     }
 }
 
-/// For each table the column that it is, as a term.
-fn table_columns(circuit: &Circuit) -> Vec<Option<Term>> {
-    let term = |table: &Table| match table.outputs {
-        Outputs::Column(column) => Some(Term::View(View { column, map: None })),
-        _ => None,
-    };
-    circuit.tables.iter().map(term).collect()
-}
-
 /// Shape of the sum that reduces a contraction: a third factor where labels pair elements.
-fn product_shape(c: &Contraction) -> sumcheck::Shape {
+pub(crate) fn product_shape(c: &Contraction) -> sumcheck::Shape {
     let (paired, summed) = c.bound();
     let pairs = c.log(&paired);
     sumcheck::Shape { log: pairs + c.log(&summed), degree: if pairs > 0 { 3 } else { 2 } }
 }
 
 /// The part of a point over a contraction's result that belongs to `labels`.
-fn pick(c: &Contraction, point: &[E], own: &[usize], labels: &[usize]) -> Vec<E> {
+pub(crate) fn pick(c: &Contraction, point: &[E], own: &[usize], labels: &[usize]) -> Vec<E> {
     let mut out = Vec::new();
     for label in labels {
         let mut at = 0;
@@ -298,7 +289,7 @@ fn pick(c: &Contraction, point: &[E], own: &[usize], labels: &[usize]) -> Vec<E>
 }
 
 /// The points of both operands, given the result's and that of the labels that were summed over (paired first).
-fn operand_points(c: &Contraction, result: &[E], bound: &[E]) -> [Vec<E>; 2] {
+pub(crate) fn operand_points(c: &Contraction, result: &[E], bound: &[E]) -> [Vec<E>; 2] {
     let (paired, summed) = c.bound();
     let inner: Vec<usize> = [paired, summed].concat();
     let side = |own: &[usize]| {
@@ -314,14 +305,14 @@ fn operand_points(c: &Contraction, result: &[E], bound: &[E]) -> [Vec<E>; 2] {
 
 /// Claims on columns, as they come up.
 #[derive(Default)]
-struct Ledger {
+pub(crate) struct Ledger {
     direct: BTreeMap<ColumnId, Vec<(Vec<E>, E)>>,
     mapped: BTreeMap<ColumnId, Vec<(Weight, E)>>,
 }
 
 impl Ledger {
     /// `view` has `value` at `point`.
-    fn push(&mut self, view: &View, point: Vec<E>, value: E) {
+    pub(crate) fn push(&mut self, view: &View, point: Vec<E>, value: E) {
         match &view.map {
             None => self.direct.entry(view.column).or_default().push((point, value)),
             Some(map) => {
@@ -332,7 +323,7 @@ impl Ledger {
     }
 
     /// For each column that is read through maps: all claims on it, each a weight and a value. They leave the ledger.
-    fn take_viewed(&mut self) -> Vec<(ColumnId, Vec<(Weight, E)>)> {
+    pub(crate) fn take_viewed(&mut self) -> Vec<(ColumnId, Vec<(Weight, E)>)> {
         let mapped = std::mem::take(&mut self.mapped);
         let all = mapped.into_iter().map(|(column, mut list)| {
             let direct = self.direct.remove(&column).unwrap_or_default();
@@ -343,7 +334,7 @@ impl Ledger {
     }
 
     /// The claims that the two commitments are opened with: the witness's (multiplicities follow its columns), the model's.
-    fn openings(self, circuit: &Circuit, multiplicities: Vec<(Vec<E>, E)>) -> [Vec<Claim>; 2] {
+    pub(crate) fn openings(self, circuit: &Circuit, multiplicities: Vec<(Vec<E>, E)>) -> [Vec<Claim>; 2] {
         let mut out = [Vec::new(), Vec::new()];
         let mut slot = vec![(0, 0); circuit.columns.len()];
         for (part, constant) in [(0, false), (1, true)] {
@@ -363,7 +354,7 @@ impl Ledger {
 }
 
 /// What a claim on a column weighs its elements with.
-enum Weight {
+pub(crate) enum Weight {
     /// A map and a point of its view.
     Map(Arc<Map>, Vec<E>),
     /// A point of the column.
@@ -372,7 +363,7 @@ enum Weight {
 
 impl Weight {
     /// Its multilinear extension at `at`.
-    fn evaluate(&self, at: &[E]) -> E {
+    pub(crate) fn evaluate(&self, at: &[E]) -> E {
         match self {
             Self::Map(map, point) => map.evaluate(point, at),
             Self::Point(point) => mle::eq(point, at),
@@ -381,7 +372,7 @@ impl Weight {
 
     /// The weights of all elements.
     #[cfg(feature = "prove")]
-    fn table(&self) -> Vec<E> {
+    pub(crate) fn table(&self) -> Vec<E> {
         match self {
             Self::Map(map, point) => map.weights(point),
             Self::Point(point) => mle::eq_table(point),
@@ -390,7 +381,7 @@ impl Weight {
 }
 
 /// The value at `point` of an expression divided by `2^shift`, from its terms' values there.
-fn combine(expr: &crate::circuit::Expr, values: &[E], shift: usize, point: &[E]) -> E {
+pub(crate) fn combine(expr: &crate::circuit::Expr, values: &[E], shift: usize, point: &[E]) -> E {
     use crate::field::{Field, from_i64};
     let terms = expr.terms.iter().zip(values).map(|((c, _), value)| *value * from_i64(*c)).sum::<E>();
     let mut sum = terms + E::from(from_i64(expr.constant));
@@ -404,7 +395,7 @@ fn combine(expr: &crate::circuit::Expr, values: &[E], shift: usize, point: &[E])
 }
 
 /// The logs of the columns of one part, in order.
-fn part_logs(circuit: &Circuit, constant: bool) -> Vec<usize> {
+pub(crate) fn part_logs(circuit: &Circuit, constant: bool) -> Vec<usize> {
     let mut logs: Vec<usize> = circuit.part(constant).map(|id| circuit.column(id).shape.log()).collect();
     if !constant {
         logs.extend(circuit.tables.iter().map(|table| table.log));

@@ -1,11 +1,12 @@
 //! The prover (`spec/proof.md` §5). It says the same things in the same order as the verifier reads them.
 
+use std::sync::Arc;
+
+use hallmark_model::quantise::{BoundError, bounds};
 use hallmark_receipt::Tensor;
 
 use super::verify::term_log;
-use super::{
-    Ledger, Part, Plan, Proof, Statement, Weight, operand_points, pick, product_shape, table_columns,
-};
+use super::{Ledger, Part, Plan, Proof, Statement, Weight, operand_points, pick, product_shape};
 use crate::circuit::{Circuit, Contraction, Outputs, Term, View};
 use crate::field::{E, F, PrimeCharacteristicRing, from_i64};
 use crate::lookup::{self, Block, LookupError};
@@ -21,6 +22,8 @@ use crate::{mle, witness};
 pub enum ProveError {
     #[error(transparent)]
     Witness(#[from] WitnessError),
+    #[error("the model cannot be committed to: {0}")]
+    Bounds(#[from] BoundError),
     #[error(transparent)]
     Pcs(#[from] PcsError),
     #[error(transparent)]
@@ -48,9 +51,12 @@ impl<P: Pcs> Committed<P> {
     /// Commits to the weights of `graph`, whose circuit (for any requests) is `circuit`.
     ///
     /// # Errors
-    /// Weights that are not the circuit's, or too many.
+    /// Weights that are not the circuit's, or too many; integers that could leave the field (`quantised.md` §4).
     pub fn new(pcs: &P, circuit: &Circuit, graph: &hallmark_model::graph::Graph) -> Result<Self, ProveError> {
         let integers = witness::constants(circuit, graph)?;
+        let mut core = circuit.core.clone();
+        core.constants.extend(graph.constants.iter().map(|(id, tensor)| (*id, Arc::clone(tensor))));
+        bounds(&core)?;
         let elements: Vec<Vec<F>> = integers.iter().map(|column| to_field(column)).collect();
         let columns = circuit.part(true).map(|id| elements[id.0].clone()).collect();
         let (root, data) = pcs.commit(columns)?;
@@ -58,7 +64,7 @@ impl<P: Pcs> Committed<P> {
     }
 }
 
-fn to_field(column: &[i32]) -> Vec<F> {
+pub(crate) fn to_field(column: &[i32]) -> Vec<F> {
     column.iter().map(|&v| from_i64(v.into())).collect()
 }
 
@@ -109,8 +115,7 @@ pub fn prove_witness<P: Pcs>(
         return Err(ProveError::Requests { claims: statement.claims.len(), requests: circuit.requests });
     }
     stage(Stage::Commit);
-    let columns_of_tables = table_columns(circuit);
-    let plan = Plan::new(circuit, &columns_of_tables);
+    let plan = Plan::new(circuit);
     let multiplicities: Vec<Vec<F>> =
         witness.multiplicities.iter().map(|m| m.iter().map(|&n| F::from_u32(n)).collect()).collect();
     let mut columns = model.elements.clone();
@@ -230,7 +235,13 @@ pub fn prove_witness<P: Pcs>(
 }
 
 /// The fractions of all lookups and tables. A lookup's denominators are those of the rows that it reads.
-fn blocks(plan: &Plan<'_>, witness: &Witness, multiplicities: &[Vec<F>], alpha: E, beta: E) -> Vec<Block> {
+pub(crate) fn blocks(
+    plan: &Plan<'_>,
+    witness: &Witness,
+    multiplicities: &[Vec<F>],
+    alpha: E,
+    beta: E,
+) -> Vec<Block> {
     let tables: Vec<Vec<E>> = plan
         .circuit
         .tables
@@ -243,7 +254,7 @@ fn blocks(plan: &Plan<'_>, witness: &Witness, multiplicities: &[Vec<F>], alpha: 
                     let input = table.start + row;
                     let output = match table.outputs {
                         Outputs::None => 0,
-                        Outputs::Column(column) => witness.columns[column.0][row as usize].into(),
+                        Outputs::Column { column, .. } => witness.columns[column.0][row as usize].into(),
                         _ => table.output(input).unwrap_or(0),
                     };
                     tag - E::from(from_i64(input)) - beta * from_i64(output)
@@ -266,7 +277,7 @@ fn blocks(plan: &Plan<'_>, witness: &Witness, multiplicities: &[Vec<F>], alpha: 
     plan.parts.iter().map(block).collect()
 }
 
-fn view_value(columns: &[Vec<F>], view: &View, point: &[E]) -> E {
+pub(crate) fn view_value(columns: &[Vec<F>], view: &View, point: &[E]) -> E {
     match &view.map {
         None => mle::evaluate_base(&columns[view.column.0], point),
         Some(map) => mle::evaluate_base(&map.apply(&columns[view.column.0]), point),
@@ -274,7 +285,7 @@ fn view_value(columns: &[Vec<F>], view: &View, point: &[E]) -> E {
 }
 
 /// The sum that a claim on a contraction reduces to: both operands with their own labels fixed at the claim's point.
-fn product(columns: &[Vec<F>], c: &Contraction, point: &[E]) -> (Instance, E) {
+pub(crate) fn product(columns: &[Vec<F>], c: &Contraction, point: &[E]) -> (Instance, E) {
     let roles = Roles::of(c);
     let inner = [&roles.paired[..], &roles.summed].concat();
     let side = |view: &View, own: &[usize], alone: &[usize]| {
@@ -322,7 +333,7 @@ fn sum(factors: &[Table]) -> E {
 }
 
 /// The weights of several claims on one column, batched by powers of `gamma`.
-fn batch_weights(list: &[(Weight, E)], gamma: E) -> Vec<E> {
+pub(crate) fn batch_weights(list: &[(Weight, E)], gamma: E) -> Vec<E> {
     let mut total: Vec<E> = Vec::new();
     for ((weight, _), c) in list.iter().zip(gamma.powers()) {
         let table = weight.table();

@@ -1,6 +1,6 @@
 //! How sure a proof is (`spec/proof.md` §6): every error term of the argument, added up.
 
-use super::{Plan, part_logs, table_columns};
+use super::{Plan, part_logs};
 use crate::circuit::{Circuit, Term, View};
 use crate::field::FIELD_BITS;
 use crate::pcs::Pcs;
@@ -16,8 +16,7 @@ pub struct Bits {
 impl Bits {
     /// Of a proof for `circuit` under `pcs`, from the statement's shape and the parameters alone.
     pub fn of<P: Pcs>(circuit: &Circuit, pcs: &P) -> Self {
-        let columns_of_tables = table_columns(circuit);
-        let plan = Plan::new(circuit, &columns_of_tables);
+        let plan = Plan::new(circuit);
         let (own, model) = (part_logs(circuit, false), part_logs(circuit, true));
         // Every column that a root may still stand for is a chance of its own.
         let candidates = pcs.candidate_bits(&own) + pcs.candidate_bits(&model);

@@ -2,7 +2,7 @@
 
 use super::{
     Ledger, Part, Place, Plan, Proof, ProofError, Statement, Weight, combine, operand_points, part_logs,
-    pick, product_shape, table_columns,
+    pick, product_shape,
 };
 use crate::circuit::{Circuit, Outputs, Shape, Term, View};
 use crate::field::{E, F, PrimeCharacteristicRing, from_i64};
@@ -55,8 +55,7 @@ pub fn verify<P: Pcs>(
     if statement.claims.len() != circuit.requests {
         return Err(ProofError::Claims { claims: statement.claims.len(), requests: circuit.requests });
     }
-    let columns_of_tables = table_columns(circuit);
-    let plan = Plan::new(circuit, &columns_of_tables);
+    let plan = Plan::new(circuit);
     let proof = Proof::decode(proof, &plan)?;
     let mut t = statement.begin(circuit, pcs.setting());
     t.absorb_bytes("witness", &proof.witness.0);
@@ -117,7 +116,7 @@ pub fn verify<P: Pcs>(
 }
 
 /// Bits of an index into a term.
-pub(super) fn term_log(circuit: &Circuit, term: &Term) -> usize {
+pub(crate) fn term_log(circuit: &Circuit, term: &Term) -> usize {
     match term {
         Term::View(View { map: Some(map), .. }) => map.view.log(),
         Term::View(view) => circuit.column(view.column).shape.log(),
@@ -160,7 +159,7 @@ fn fractions(
             Part::Table(index) => {
                 let table = &plan.circuit.tables[*index];
                 let (input, mut output) = table.evaluate(&reduced.point[*before..]);
-                if let Outputs::Column(_) = table.outputs {
+                if let Outputs::Column { .. } = table.outputs {
                     output = of_table.next().copied().unwrap_or(E::ZERO);
                 }
                 (-proof.multiplicities[*index], fingerprint(input, output, *index))

@@ -39,6 +39,17 @@ impl Make {
     }
 
     pub fn node(&mut self, name: &str, attrs: &[(&str, Attr)], inputs: Vec<In>) -> ValueId {
+        self.nodes(name, attrs, inputs, 1)[0]
+    }
+
+    /// A node with several outputs.
+    pub fn nodes(
+        &mut self,
+        name: &str,
+        attrs: &[(&str, Attr)],
+        inputs: Vec<In>,
+        count: usize,
+    ) -> Vec<ValueId> {
         let op = find(Domain::Hallmark, name).or_else(|| find(Domain::Onnx, name)).expect("an operator");
         let inputs: Vec<Option<ValueId>> = inputs
             .into_iter()
@@ -51,7 +62,7 @@ impl Make {
                 }
             })
             .collect();
-        let out = self.value("", None);
+        let outputs: Vec<ValueId> = (0..count).map(|_| self.value("", None)).collect();
         let attrs: BTreeMap<String, Attr> = attrs.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
         self.graph.nodes.push(Node {
             name: format!("{name} {}", self.graph.nodes.len()),
@@ -60,9 +71,9 @@ impl Make {
             attrs: Attrs(attrs),
             declared_inputs: inputs.len(),
             inputs,
-            outputs: vec![Some(out)],
+            outputs: outputs.iter().copied().map(Some).collect(),
         });
-        out
+        outputs
     }
 
     pub fn done(mut self, outputs: &[ValueId]) -> Graph {
@@ -84,6 +95,10 @@ impl Random {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
     }
 
     pub fn int8(&mut self, shape: &[usize]) -> Tensor {
@@ -115,6 +130,11 @@ impl Random {
     }
 }
 
+/// An attribute of several integers.
+pub fn ints(v: &[i64]) -> Attr {
+    Attr::Ints(v.to_vec())
+}
+
 pub fn quantise(make: &mut Make, x: ValueId) -> ValueId {
     let (scale, zero) = (Tensor::scalar(1.0_f32 / 127.0), Tensor::scalar(0_i8));
     make.node("QuantizeLinear", &[], vec![In::Of(x), In::Is(scale), In::Is(zero)])
@@ -129,6 +149,19 @@ pub fn requantise(make: &mut Make, x: ValueId, by: Tensor, shift: i64, relu: boo
         ("high", Attr::Int(high)),
         ("to", Attr::Int(to)),
         ("axis", Attr::Int(axis)),
+    ];
+    make.node("Requantize", &attrs, vec![In::Of(x), In::Is(by)])
+}
+
+/// A requantisation with a table of few rows.
+pub fn small(make: &mut Make, x: ValueId, by: Tensor, shift: i64) -> ValueId {
+    let attrs = [
+        ("shift", Attr::Int(shift)),
+        ("bits", Attr::Int(12)),
+        ("low", Attr::Int(-128)),
+        ("high", Attr::Int(127)),
+        ("to", Attr::Int(3)),
+        ("axis", Attr::Int(1)),
     ];
     make.node("Requantize", &attrs, vec![In::Of(x), In::Is(by)])
 }
@@ -160,7 +193,6 @@ pub fn mlp(seed: u64, widths: &[usize]) -> Graph {
 /// A convolutional network in LeNet's shape.
 pub fn lenet(seed: u64, side: usize) -> Graph {
     let mut random = Random(seed);
-    let ints = |v: &[i64]| Attr::Ints(v.to_vec());
     let (mut make, x) = Make::input(DType::F32, &[1, 1, side, side]);
     let mut at = quantise(&mut make, x);
     let (mut channels, mut size) = (1, side);
@@ -194,7 +226,6 @@ pub fn lenet(seed: u64, side: usize) -> Graph {
 /// One block of a transformer's encoder: attention with `heads` heads, a feed-forward part, both with residuals and norms.
 pub fn encoder(seed: u64, [tokens, width, heads]: [usize; 3], layers: usize) -> Graph {
     let mut random = Random(seed);
-    let ints = |v: &[i64]| Attr::Ints(v.to_vec());
     let shape = |v: &[usize]| Tensor::vector(v.iter().map(|&n| n as i64).collect::<Vec<i64>>());
     let (mut make, x) = Make::input(DType::F32, &[1, tokens, width]);
     let mut at = quantise(&mut make, x);
