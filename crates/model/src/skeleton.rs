@@ -18,7 +18,7 @@ pub use codec::{MAX_BYTES, MAX_DEPTH, SkeletonError};
 
 /// Elements up to which any constant stays in the skeleton.
 pub const INLINE: usize = 8;
-/// Elements up to which constants of int64, bool and text, which mostly are shapes, axes and labels, stay in the skeleton.
+/// Elements up to which constants of int64 and bool, which mostly are shapes, axes and labels, stay in the skeleton, and floats around integers.
 pub const INLINE_SHAPES: usize = 4096;
 
 /// A graph without its weights.
@@ -219,10 +219,16 @@ fn shape(graph: &Graph, id: ValueId) -> Option<&Vec<Dim>> {
     graph.values.get(id.0)?.info.shape.as_ref()
 }
 
-/// Whether a constant stays in the skeleton.
-pub fn is_inline(dtype: DType, elements: usize) -> bool {
-    let shapes = matches!(dtype, DType::I64 | DType::Bool) && elements <= INLINE_SHAPES;
-    elements <= INLINE || shapes || dtype == DType::Str
+/// Whether a constant stays in the skeleton. `integers`: whether its graph has an operator of `ai.hallmark`. There floats are scales
+/// and offsets around the integers, which whoever checks a proof computes with.
+pub fn is_inline(dtype: DType, elements: usize, integers: bool) -> bool {
+    let shapes = matches!(dtype, DType::I64 | DType::Bool) || integers && dtype == DType::F32;
+    elements <= INLINE || shapes && elements <= INLINE_SHAPES || dtype == DType::Str
+}
+
+/// Whether one of the domains is that of integer operators.
+pub(crate) fn has_integers(mut domains: impl Iterator<Item = Domain>) -> bool {
+    domains.any(|domain| domain == Domain::Hallmark)
 }
 
 fn body(graph: &Graph, depth: usize) -> Result<Body, SkeletonError> {
@@ -250,8 +256,9 @@ fn body(graph: &Graph, depth: usize) -> Result<Body, SkeletonError> {
         });
     }
     let layouts = layouts(graph);
+    let integers = has_integers(graph.nodes.iter().map(|node| node.op.domain));
     let constant = |(id, tensor): (&ValueId, &Arc<Tensor>)| {
-        let constant = if is_inline(tensor.dtype(), tensor.len()) {
+        let constant = if is_inline(tensor.dtype(), tensor.len(), integers) {
             Constant::Inline(Arc::clone(tensor))
         } else {
             let layout = layouts.get(id).copied().unwrap_or_else(|| Layout::flat(tensor.len()));

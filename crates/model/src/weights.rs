@@ -11,7 +11,7 @@ use hallmark_receipt::{Data, Digest, Tensor, domain, with_data};
 use crate::graph::{Attr, Graph};
 use crate::numeric::BLOCK;
 use crate::ops::Domain;
-use crate::skeleton::{is_inline, layouts};
+use crate::skeleton::{has_integers, is_inline, layouts};
 
 /// How a weight's elements fall into leaves. Row-major, the weight is seen as `outer` x `k` x `inner`; each pair of an outer
 /// and an inner index is one output's vector along k, cut into blocks of `block`.
@@ -215,8 +215,9 @@ fn collect(
     seen: &mut Seen,
 ) -> Option<()> {
     let layouts = layouts(graph);
+    let integers = has_integers(graph.nodes.iter().map(|node| node.op.domain));
     for (id, tensor) in &graph.constants {
-        if is_inline(tensor.dtype(), tensor.len()) {
+        if is_inline(tensor.dtype(), tensor.len(), integers) {
             continue;
         }
         let layout = layouts.get(id).copied().unwrap_or_else(|| Layout::flat(tensor.len()));

@@ -7,7 +7,7 @@ use hallmark_receipt::commit::{code, data_bytes, decode_data};
 use hallmark_receipt::tensor::count;
 use hallmark_receipt::{DType, Tensor};
 
-use super::{Axis, Body, Constant, Input, Output, Skeleton, SkeletonAttr, SkeletonNode, Weight, is_inline};
+use super::{Axis, Body, Constant, Input, Output, Skeleton, SkeletonAttr, SkeletonNode, Weight, has_integers, is_inline};
 use crate::graph::{Attr, ValueId};
 use crate::ops::Domain;
 use crate::weights::Layout;
@@ -163,16 +163,17 @@ fn check_body(body: &Body) -> Result<(), SkeletonError> {
     for id in &body.outputs {
         next = used(body, *id, next)?;
     }
+    let integers = has_integers(body.nodes.iter().map(|node| node.domain));
     for (id, constant) in &body.constants {
         if id.0 >= next || id.0 < body.inputs.saturating_add(body.captures) {
             return Err(SkeletonError::Numbering { expected: next, got: id.0 });
         }
         let held = match constant {
-            Constant::Inline(tensor) => is_inline(tensor.dtype(), tensor.len()),
+            Constant::Inline(tensor) => is_inline(tensor.dtype(), tensor.len(), integers),
             Constant::Weight(weight) => {
                 let n = count(&weight.shape).ok_or(SkeletonError::NotCanonical)?;
                 let layout = layouts.get(id).copied().unwrap_or_else(|| Layout::flat(n));
-                !is_inline(weight.dtype, n) && weight.layout == layout
+                !is_inline(weight.dtype, n, integers) && weight.layout == layout
             }
         };
         if !held {

@@ -22,7 +22,7 @@ fn round<P: Pcs>(pcs: &P, graph: &Graph, requests: usize, seed: u64) -> Vec<u8> 
 }
 
 /// Proves these requests of `graph` and checks each row.
-fn round_of<P: Pcs>(pcs: &P, graph: &Graph, inputs: &[Vec<Tensor>]) -> Vec<u8> {
+pub fn round_of<P: Pcs>(pcs: &P, graph: &Graph, inputs: &[Vec<Tensor>]) -> Vec<u8> {
     let requests = inputs.len();
     let skeleton = Skeleton::of(graph).expect("a skeleton");
     let program = Program::new(&skeleton).expect("a program");

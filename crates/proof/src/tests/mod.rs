@@ -5,4 +5,5 @@ mod bytes;
 mod complete;
 pub mod models;
 mod refused;
+mod shipped;
 mod sound;
