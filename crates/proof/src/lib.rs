@@ -23,7 +23,8 @@ pub mod sumcheck;
 #[cfg(test)]
 #[cfg(feature = "prove")]
 mod testing;
-#[cfg(all(test, feature = "prove"))]
+#[cfg(test)]
+#[cfg(feature = "prove")]
 mod tests;
 pub mod transcript;
 #[cfg(feature = "prove")]

@@ -220,12 +220,6 @@ impl Map {
     pub fn masks_padding(&self) -> bool {
         self.factors.iter().all(|factor| matches!(factor.links, Links::Pairs(_)))
     }
-
-    /// Links that are listed.
-    pub fn len(&self) -> usize {
-        let count = |factor: &Factor| if let Links::Pairs(pairs) = &factor.links { pairs.len() } else { 0 };
-        self.factors.iter().map(count).sum()
-    }
 }
 
 /// The far axes and the links (far element, element of the middle's `axes`) of several factors of one map, multiplied.
@@ -306,7 +300,7 @@ fn gather(point: &[E], shape: &Shape, axes: &[usize]) -> Vec<E> {
 /// The index into a group of axes that a padded flat index has.
 fn pick(flat: usize, axes: &[usize], strides: &[usize], logs: &[usize]) -> usize {
     axes.iter()
-        .fold(0, |index, &axis| (index << logs[axis]) | (flat / strides[axis] & ((1 << logs[axis]) - 1)))
+        .fold(0, |index, &axis| (index << logs[axis]) | ((flat / strides[axis]) & ((1 << logs[axis]) - 1)))
 }
 
 /// The padded flat index that an index into a group of axes stands for.

@@ -1,5 +1,7 @@
-//! The parts of a model that a proof tells apart (`spec/proof.md` §3.1): what comes before the integers, the integers, which
-//! are proved, and what comes after. Verifiers run the first and the last part themselves, on the opened inputs and
+//! The parts of a model that a proof tells apart (`spec/proof.md` §3.1): what comes before the integers,
+//! the integers, which
+//! are proved, and what comes after. Verifiers run the first and the last part themselves, on the opened
+//! inputs and
 //! outputs, so those hold no weights.
 
 use std::collections::BTreeSet;

@@ -126,7 +126,8 @@ fn products_at_the_limit() {
     }
 }
 
-/// What no weight has a part in is checked for the shapes of every proof, by whoever verifies it: here the sums of products of two
+/// What no weight has a part in is checked for the shapes of every proof, by whoever verifies it: here the
+/// sums of products of two
 /// activations, whose number a request decides.
 #[test]
 fn sums_that_grow_with_the_request_are_checked_without_weights() {
@@ -168,7 +169,8 @@ fn promises_and_multipliers_are_checked() {
     }
 }
 
-/// A promise may be wider than the field, since a graph's own executors need none. The quotient of the dividend plus p is
+/// A promise may be wider than the field, since a graph's own executors need none. The quotient of the
+/// dividend plus p is
 /// still none.
 #[test]
 fn dividends_do_not_wrap() {

@@ -16,7 +16,8 @@ pub enum Lie {
     Element(ColumnId, usize, i64),
     /// What step `.0` divides has so much added before it is divided: limbs and result follow.
     Dividend(usize, usize, i64),
-    /// The result of the division of step `.0` has so much added, and the highest limb takes off what that is worth.
+    /// The result of the division of step `.0` has so much added, and the highest limb takes off what that
+    /// is worth.
     Quotient(usize, usize, i64),
 }
 
@@ -120,7 +121,8 @@ fn fill(circuit: &Circuit, columns: &mut [Vec<i32>], index: usize, step: &Step, 
     }
 }
 
-/// Columns with rows and multiplicities that agree with each other, whether or not they agree with the columns.
+/// Columns with rows and multiplicities that agree with each other, whether or not they agree with the
+/// columns.
 pub fn finish(circuit: &Circuit, columns: Vec<Vec<i32>>, rows: Rows) -> Witness {
     let mut multiplicities: Vec<Vec<u32>> =
         circuit.tables.iter().map(|table| vec![0; table.rows()]).collect();
