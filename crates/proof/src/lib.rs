@@ -26,7 +26,8 @@ pub mod sumcheck;
 #[cfg(test)]
 #[cfg(feature = "prove")]
 mod testing;
-#[cfg(all(test, feature = "prove"))]
+#[cfg(test)]
+#[cfg(feature = "prove")]
 mod tests;
 pub mod transcript;
 #[cfg(feature = "prove")]

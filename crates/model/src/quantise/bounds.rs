@@ -1,6 +1,6 @@
 //! What every integer of a quantised graph can be (`quantised.md` §4): intervals, from the constants alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_receipt::{DType, Tensor};
 
@@ -147,13 +147,15 @@ impl Span {
     }
 }
 
-/// The interval of every value of `graph`.
+/// The interval of every value of `graph`. Captures are weights that are not at hand: int32 values that depend on them are taken to
+/// be within bounds, which whoever has the weights checks.
 ///
 /// # Errors
 /// A value of int32, or a product inside Requantize, that could reach 2^30 - 2^24 (a little less than half the characteristic of the proofs'
 /// field); a promise of Requantize that does not hold; an operator that makes int32 and is not of §1's form.
 pub fn bounds(graph: &Graph) -> Result<Bounds, BoundError> {
-    let mut walk = Walk { graph, spans: BTreeMap::new() };
+    let promised = graph.captures.iter().copied().collect();
+    let mut walk = Walk { graph, spans: BTreeMap::new(), promised };
     for (id, tensor) in &graph.constants {
         if let Some(all) = constant(tensor) {
             walk.spans.insert(*id, Span::flat(all));
@@ -194,6 +196,8 @@ fn range(dtype: DType) -> Option<Interval> {
 struct Walk<'a> {
     graph: &'a Graph,
     spans: BTreeMap<ValueId, Span>,
+    /// Weights that are missing, and int32 values that depend on them.
+    promised: BTreeSet<ValueId>,
 }
 
 impl Walk<'_> {
@@ -214,11 +218,20 @@ impl Walk<'_> {
     }
 
     fn node(&mut self, node: &Node) -> Result<(), BoundError> {
+        let promised = node.inputs.iter().flatten().any(|id| self.promised.contains(id));
         for id in node.outputs.iter().flatten() {
             let Some(dtype) = self.graph.values.get(id.0).and_then(|value| value.info.dtype) else {
                 continue;
             };
             let Some(whole) = range(dtype) else { continue };
+            if promised {
+                if dtype == DType::I32 {
+                    self.promised.insert(*id);
+                } else {
+                    self.spans.insert(*id, Span::flat(whole));
+                }
+                continue;
+            }
             let span = self.made(node, *id)?;
             let unknown = || BoundError::Unknown { node: node.name.clone(), op: node.op.name };
             let span = match span {
@@ -263,8 +276,9 @@ impl Walk<'_> {
             }
             (
                 Domain::Onnx,
-                "Expand" | "Flatten" | "Gather" | "Identity" | "MaxPool" | "Reshape" | "Slice" | "Split"
-                | "Squeeze" | "Tile" | "Transpose" | "Unsqueeze",
+                "DepthToSpace" | "Expand" | "Flatten" | "Gather" | "GatherElements" | "GatherND" | "Identity"
+                | "MaxPool" | "Reshape" | "ReverseSequence" | "Slice" | "SpaceToDepth" | "Split" | "Squeeze"
+                | "Tile" | "Transpose" | "Unsqueeze",
             ) => x.map(|x| Span::flat(x.all)),
             _ => None,
         })

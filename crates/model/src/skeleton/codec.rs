@@ -7,7 +7,10 @@ use hallmark_receipt::commit::{code, data_bytes, decode_data};
 use hallmark_receipt::tensor::count;
 use hallmark_receipt::{DType, Tensor};
 
-use super::{Axis, Body, Constant, Input, Output, Skeleton, SkeletonAttr, SkeletonNode, Weight, has_integers, is_inline};
+use super::{
+    Axis, Body, Constant, Input, Output, Skeleton, SkeletonAttr, SkeletonNode, Weight, has_integers,
+    is_inline,
+};
 use crate::graph::{Attr, ValueId};
 use crate::ops::Domain;
 use crate::weights::Layout;

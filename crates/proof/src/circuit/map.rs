@@ -220,12 +220,6 @@ impl Map {
     pub fn masks_padding(&self) -> bool {
         self.factors.iter().all(|factor| matches!(factor.links, Links::Pairs(_)))
     }
-
-    /// Links that are listed.
-    pub fn links(&self) -> usize {
-        let count = |factor: &Factor| if let Links::Pairs(pairs) = &factor.links { pairs.len() } else { 0 };
-        self.factors.iter().map(count).sum()
-    }
 }
 
 /// The far axes and the links (far element, element of the middle's `axes`) of several factors of one map, multiplied.

@@ -317,7 +317,7 @@ pub struct Circuit {
     pub zeros: Vec<Expr>,
     /// How the witness is made.
     pub steps: Vec<Step>,
-    /// The integer graph that the circuit was made from, with all types and without its weights: what bounds follow from.
+    /// The integer graph that the circuit was made from, with all types; its captures are its weights. Bounds follow from it.
     pub core: Graph,
 }
 
@@ -338,25 +338,26 @@ impl Circuit {
     /// and parameters are in the digest of the graph.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut number = |n: usize| out.extend((n as u64).to_le_bytes());
-        number(self.requests);
-        number(self.columns.len());
+        let mut number = |n: i64| out.extend(n.to_le_bytes());
+        let size = |n: usize| n as i64;
+        number(size(self.requests));
+        number(size(self.columns.len()));
         for column in &self.columns {
-            number(usize::from(matches!(column.source, Source::Constant(_))));
-            number(column.shape.0.len());
-            column.shape.0.iter().for_each(|&n| number(n));
+            number(i64::from(matches!(column.source, Source::Constant(_))));
+            number(size(column.shape.0.len()));
+            column.shape.0.iter().for_each(|&n| number(size(n)));
         }
         for list in [&self.inputs, &self.outputs] {
-            number(list.len());
-            list.iter().for_each(|id| number(id.0));
+            number(size(list.len()));
+            list.iter().for_each(|id| number(size(id.0)));
         }
-        number(self.tables.len());
+        number(size(self.tables.len()));
         for table in &self.tables {
-            number(table.log);
-            number(table.start as usize);
+            number(size(table.log));
+            number(table.start);
         }
-        number(self.lookups.len());
-        number(self.zeros.len());
+        number(size(self.lookups.len()));
+        number(size(self.zeros.len()));
         out
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hallmark_model::graph::{Dim, Graph, Node, TypeInfo, ValueId};
 use hallmark_model::infer::{InferError, Known};
 use hallmark_model::ops::{Domain, OpError};
+use hallmark_model::quantise::{BoundError, bounds};
 use hallmark_receipt::{DType, Tensor};
 
 use crate::circuit::{
@@ -76,6 +77,8 @@ pub enum LowerError {
     UnknownShape(String),
     #[error(transparent)]
     Infer(#[from] InferError),
+    #[error(transparent)]
+    Bounds(#[from] BoundError),
     #[error("a tensor of {got} padded elements is above 2^{MAX_LOG}")]
     TooLarge { got: usize },
     #[error("the circuit has more than {MAX_PARTS} columns, tables or lookups")]
@@ -203,6 +206,8 @@ impl Builder<'_> {
 
     fn finish(self) -> Result<Circuit, LowerError> {
         let circuit = self.circuit;
+        // Whoever commits to the weights checks the same with them, but not for every shape of the inputs.
+        bounds(&circuit.core)?;
         let parts = [circuit.columns.len(), circuit.tables.len(), circuit.lookups.len(), circuit.zeros.len()];
         if parts.iter().any(|&n| n > MAX_PARTS) {
             return Err(LowerError::TooMany);

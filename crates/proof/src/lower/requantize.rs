@@ -1,4 +1,5 @@
-//! Requantisation and functions by table (`spec/proof.md` §3.4): `quantised.md` §2's `Requantize` and `Table`.
+//! Requantisation and functions by table (`spec/proof.md` §3.4): `quantised.md` §2's `Requantize` and
+//! `Table`.
 
 use hallmark_model::graph::Node;
 use hallmark_model::ops::Domain;
@@ -17,11 +18,13 @@ pub const OPERATORS: &[Operator] = &[
 /// Bits of the widest range table that remainders use; a table should not be longer than what it checks.
 const MAX_LIMB: usize = 16;
 const MIN_LIMB: usize = 8;
-/// What is divided is below 2^30 - 2^24 in magnitude (`quantised.md` §4), so its quotient by 2^shift lies in [-2^(30 - shift),
+/// What is divided is below 2^30 - 2^24 in magnitude (`quantised.md` §4), so its quotient by 2^shift lies
+/// in [-2^(30 - shift),
 /// 2^(30 - shift)); quotients and remainders of these bits together are less than p away from it.
 const DIVIDEND_BITS: usize = 30;
 
-/// How `bits` bits are cut into limbs for a column of `2^log` elements: as few as a table of the column's own length allows,
+/// How `bits` bits are cut into limbs for a column of `2^log` elements: as few as a table of the column's
+/// own length allows,
 /// evenly. Both sides of a proof derive this.
 pub fn limbs(bits: usize, log: usize) -> Vec<usize> {
     let widest = log.clamp(MIN_LIMB, MAX_LIMB);
@@ -53,7 +56,8 @@ fn requantize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> 
     builder.set(node, out)
 }
 
-/// `clamp(expr >> shift)`, where the quotient lies in [-2^bits, 2^bits): the remainder's limbs and the result are committed to, the
+/// `clamp(expr >> shift)`, where the quotient lies in [-2^bits, 2^bits): the remainder's limbs and the
+/// result are committed to, the
 /// quotient is not.
 pub fn divide(
     builder: &mut Builder<'_>,
@@ -79,7 +83,8 @@ pub fn divide(
     Ok(Expr::column(column, &shape))
 }
 
-/// Asks that `0 <= expr < 2^bits`: all limbs but the highest are committed to, and the highest is what is left.
+/// Asks that `0 <= expr < 2^bits`: all limbs but the highest are committed to, and the highest is what is
+/// left.
 pub fn range(builder: &mut Builder<'_>, expr: Expr, bits: usize) -> Result<(), LowerError> {
     let shape = expr.shape.clone();
     let mut widths = limbs(bits, shape.log());
@@ -91,15 +96,11 @@ pub fn range(builder: &mut Builder<'_>, expr: Expr, bits: usize) -> Result<(), L
     Ok(())
 }
 
-/// Columns of limbs, lowest first, and their bits.
-type Limbs = Vec<(ColumnId, usize)>;
+/// What is left of an expression, its limbs' columns with their bits, and their bits together.
+type Remainder = (Expr, Vec<(ColumnId, usize)>, usize);
 
-/// Commits to the low limbs of `expr`. What is left of it, the limbs' columns, and their bits together.
-fn remainder(
-    builder: &mut Builder<'_>,
-    expr: &Expr,
-    widths: &[usize],
-) -> Result<(Expr, Limbs, usize), LowerError> {
+/// Commits to the low limbs of `expr`.
+fn remainder(builder: &mut Builder<'_>, expr: &Expr, widths: &[usize]) -> Result<Remainder, LowerError> {
     let shape = &expr.shape;
     let mut input = expr.clone();
     let (mut columns, mut at) = (Vec::new(), 0);

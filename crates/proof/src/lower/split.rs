@@ -1,5 +1,7 @@
-//! The parts of a model that a proof tells apart (`spec/proof.md` §3.1): what comes before the integers, the integers, which
-//! are proved, and what comes after. Verifiers run the first and the last part themselves, on the opened inputs and
+//! The parts of a model that a proof tells apart (`spec/proof.md` §3.1): what comes before the integers,
+//! the integers, which
+//! are proved, and what comes after. Verifiers run the first and the last part themselves, on the opened
+//! inputs and
 //! outputs, so those hold no weights.
 
 use std::collections::BTreeSet;
@@ -157,14 +159,14 @@ impl<'a> Split<'a> {
             .map(|(node, _)| node)
     }
 
-    /// The core as a graph of its own, with the types of all values. Its weights are missing.
+    /// The core as a graph of its own, with the types of all values. Its captures are its weights.
     pub fn core_graph(&self) -> Graph {
         let types = self.known.types.iter().map(|info| Value { name: String::new(), info: info.clone() });
         let folded = self.known.constants.iter().enumerate();
         Graph {
             values: types.collect(),
             inputs: self.inputs.clone(),
-            captures: Vec::new(),
+            captures: self.graph.captures.clone(),
             outputs: self.outputs.clone(),
             constants: folded.filter_map(|(id, tensor)| Some((ValueId(id), tensor.clone()?))).collect(),
             nodes: self.core().cloned().collect(),

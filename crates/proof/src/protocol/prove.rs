@@ -55,6 +55,7 @@ impl<P: Pcs> Committed<P> {
     pub fn new(pcs: &P, circuit: &Circuit, graph: &hallmark_model::graph::Graph) -> Result<Self, ProveError> {
         let integers = witness::constants(circuit, graph)?;
         let mut core = circuit.core.clone();
+        core.captures.clear();
         core.constants.extend(graph.constants.iter().map(|(id, tensor)| (*id, Arc::clone(tensor))));
         bounds(&core)?;
         let elements: Vec<Vec<F>> = integers.iter().map(|column| to_field(column)).collect();

@@ -104,7 +104,8 @@ fn wide(make: &mut Make, x: ValueId) -> ValueId {
 
 /// Convolution with any strides, pads, dilations and groups, scales of its own for each channel, and a pool.
 fn convolution(make: &mut Make, random: &mut Random, x: ValueId, dims: &[usize]) -> ValueId {
-    let groups = (1..=dims[1]).rev().find(|g| dims[1] % g == 0 && random.below(2) == 0).unwrap_or(1);
+    let groups =
+        (1..=dims[1]).rev().find(|g| dims[1].is_multiple_of(*g) && random.below(2) == 0).unwrap_or(1);
     let filters = groups * (1 + random.below(3));
     let spatial = dims.len() - 2;
     let mut list = |least: usize, n: usize| -> Vec<i64> {

@@ -39,8 +39,23 @@ fn circuit(graph: &Graph, requests: usize) -> Result<Circuit, CheckError> {
     program.place_for(&[Random(1).float(&shape)])?.circuit(requests)
 }
 
-fn commit(graph: &Graph) -> Result<(), ProveError> {
-    Committed::new(&Direct, &circuit(graph, 1).unwrap(), graph).map(drop)
+/// Whether the integers are within bounds, as far as the skeleton shows, or else the weights.
+fn bounded(graph: &Graph) -> Result<(), BoundError> {
+    let circuit = match circuit(graph, 1) {
+        Err(CheckError::Lower(LowerError::Bounds(error))) => return Err(error),
+        circuit => circuit.unwrap(),
+    };
+    committed(&circuit, graph)
+}
+
+fn committed(circuit: &Circuit, graph: &Graph) -> Result<(), BoundError> {
+    match Committed::new(&Direct, circuit, graph) {
+        Err(ProveError::Bounds(error)) => Err(error),
+        committed => {
+            committed.unwrap();
+            Ok(())
+        }
+    }
 }
 
 /// Proves the requests -2, 0 and 2, which saturate to -128, 0 and 127.
@@ -58,17 +73,32 @@ fn accumulators_at_the_limit() {
     for sign in [-1, 1] {
         let most = if sign < 0 { least } else { 127 * 127 };
         let inside = accumulated(sign * (LIMIT - 1 - most), |_, x| x);
-        assert_eq!(commit(&inside), Ok(()));
+        assert_eq!(bounded(&inside), Ok(()));
         extremes(inside);
-        let outside = commit(&accumulated(sign * (LIMIT - most), |_, x| x));
-        assert!(
-            matches!(outside, Err(ProveError::Bounds(BoundError::Value { got: LIMIT, .. }))),
-            "{outside:?}"
-        );
+        let outside = bounded(&accumulated(sign * (LIMIT - most), |_, x| x));
+        assert!(matches!(outside, Err(BoundError::Value { got: LIMIT, .. })), "{outside:?}");
     }
 }
 
-/// A requantisation by a vector, so that it is a weight.
+/// Nine weights are more than a skeleton holds: only whoever has them can add them up.
+#[test]
+fn weights_that_overflow_are_refused_by_whoever_commits() {
+    let graph = |bias: i64| {
+        model(&[1, 1], |make, _, x| {
+            let weight = Tensor::from_vec(vec![1, 9], vec![127_i8; 9]).unwrap();
+            let x = make.node("MatMulInteger", &[], vec![In::Of(x), In::Is(weight)]);
+            let bias = Tensor::vector(vec![bias as i32; 9]);
+            make.node("Add", &[], vec![In::Of(x), In::Is(bias)])
+        })
+    };
+    let most = 127 * 127;
+    let check = |graph: Graph| committed(&circuit(&graph, 1).unwrap(), &graph);
+    assert_eq!(check(graph(LIMIT - 1 - most)), Ok(()));
+    let outside = check(graph(LIMIT - most));
+    assert!(matches!(outside, Err(BoundError::Value { got: LIMIT, .. })), "{outside:?}");
+}
+
+/// A requantisation by a vector of one multiplier.
 fn scaled(bias: i64, multiplier: i32, bits: i64) -> Graph {
     accumulated(bias, |make, x| {
         let attrs = [
@@ -89,21 +119,39 @@ fn products_at_the_limit() {
     for sign in [-1, 1] {
         let most = if sign < 0 { least } else { 127 * 127 };
         let inside = scaled(sign * (LIMIT - 1 - most - half), 1, 14);
-        assert_eq!(commit(&inside), Ok(()));
+        assert_eq!(bounded(&inside), Ok(()));
         extremes(inside);
-        let outside = commit(&scaled(sign * (LIMIT - most - half), 1, 14));
-        assert!(
-            matches!(outside, Err(ProveError::Bounds(BoundError::Product { got: LIMIT, .. }))),
-            "{outside:?}"
-        );
+        let outside = bounded(&scaled(sign * (LIMIT - most - half), 1, 14));
+        assert!(matches!(outside, Err(BoundError::Product { got: LIMIT, .. })), "{outside:?}");
     }
+}
+
+/// What no weight has a part in is checked for the shapes of every proof, by whoever verifies it: here the
+/// sums of products of two
+/// activations, whose number a request decides.
+#[test]
+fn sums_that_grow_with_the_request_are_checked_without_weights() {
+    let attention = |tokens: usize| {
+        model(&[1, tokens, 9], |make, random, x| {
+            let x = dense(make, random, x, [9, 9]);
+            let x = small(make, x, Tensor::scalar(1_i32), 12);
+            let turned = make.node("Transpose", &[("perm", ints(&[0, 2, 1]))], vec![In::Of(x)]);
+            let y = make.node("MatMulInteger", &[], vec![In::Of(turned), In::Of(x)]);
+            requantise(make, y, Tensor::scalar(1 << 10), 16, false, 1)
+        })
+    };
+    // 64 * 128 * 128 * 2^10 = 2^30.
+    assert!(circuit(&attention(62), 1).is_ok());
+    let refused = circuit(&attention(63), 1).map(drop);
+    let product = matches!(&refused, Err(CheckError::Lower(LowerError::Bounds(BoundError::Product { .. }))));
+    assert!(product, "{refused:?}");
 }
 
 #[test]
 fn promises_and_multipliers_are_checked() {
-    assert_eq!(commit(&scaled(1 << 23, 8, 12)), Ok(()));
-    let broken = commit(&scaled(1 << 23, 8, 9));
-    assert!(matches!(broken, Err(ProveError::Bounds(BoundError::Bits { bits: 9, .. }))), "{broken:?}");
+    assert_eq!(bounded(&scaled(1 << 23, 8, 12)), Ok(()));
+    let broken = bounded(&scaled(1 << 23, 8, 9));
+    assert!(matches!(broken, Err(BoundError::Bits { bits: 9, .. })), "{broken:?}");
     // Nine are more than a skeleton holds, so whoever has only that cannot see them.
     for multiplier in [0, -1, 32_769] {
         let graph = model(&[1, 2], |make, random, x| {
@@ -112,16 +160,17 @@ fn promises_and_multipliers_are_checked() {
             by[4] = multiplier;
             small(make, x, Tensor::vector(by), 12)
         });
-        let refused = commit(&graph);
+        let refused = committed(&circuit(&graph, 1).unwrap(), &graph);
         let expected = i64::from(multiplier);
         assert!(
-            matches!(&refused, Err(ProveError::Bounds(BoundError::Multiplier { got, .. })) if *got == expected),
+            matches!(&refused, Err(BoundError::Multiplier { got, .. }) if *got == expected),
             "{refused:?}"
         );
     }
 }
 
-/// A promise may be wider than the field, since a graph's own executors need none. The quotient of the dividend plus p is
+/// A promise may be wider than the field, since a graph's own executors need none. The quotient of the
+/// dividend plus p is
 /// still none.
 #[test]
 fn dividends_do_not_wrap() {
@@ -263,7 +312,7 @@ fn expressions_do_not_grow_with_the_graph() {
         x
     });
     assert!(circuit(&doubled, 1).is_ok());
-    assert!(matches!(commit(&doubled), Err(ProveError::Bounds(BoundError::Value { .. }))));
+    assert!(matches!(bounded(&doubled), Err(BoundError::Value { .. })));
     let multiplied = model(&[2, 3], |make, random, x| {
         let mut x = dense(make, random, x, [3, 3]);
         for _ in 0..9 {

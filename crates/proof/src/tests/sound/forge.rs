@@ -1,4 +1,5 @@
-//! A prover that stops at nothing: whatever the verifier recomputes from what it is sent, it sends so that the result is right.
+//! A prover that stops at nothing: whatever the verifier recomputes from what it is sent, it sends so that
+//! the result is right.
 //! Only the commitments are out of its hands, so that is where its lies end.
 
 use super::Case;
@@ -229,7 +230,8 @@ fn bend_identities(plan: &Plan<'_>, values: &mut [E], point: &[E]) {
     }
 }
 
-/// A sumcheck of claims that may be false: the second factor of the first instance takes what is missing in the end. Gives the
+/// A sumcheck of claims that may be false: the second factor of the first instance takes what is missing in
+/// the end. Gives the
 /// shared point too.
 fn bent(instances: Vec<Instance>, claims: &[E], t: &mut Transcript) -> (SumcheckProof, Vec<E>) {
     let shapes: Vec<sumcheck::Shape> = instances.iter().map(|i| i.shape().expect("a shape")).collect();

@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::circuit::{Circuit, ColumnId, Step, Table};
-use crate::field::{CHARACTERISTIC, from_i64, to_i64};
+use crate::field::{CHARACTERISTIC, Field, from_i64, to_i64};
 use crate::pcs::Pcs;
 use crate::witness::{Witness, evaluate};
 
@@ -16,7 +16,8 @@ pub enum Lie {
     Element(ColumnId, usize, i64),
     /// What step `.0` divides has so much added before it is divided: limbs and result follow.
     Dividend(usize, usize, i64),
-    /// The result of the division of step `.0` has so much added, and the highest limb takes off what that is worth.
+    /// The result of the division of step `.0` has so much added, and the highest limb takes off what that
+    /// is worth.
     Quotient(usize, usize, i64),
 }
 
@@ -120,7 +121,8 @@ fn fill(circuit: &Circuit, columns: &mut [Vec<i32>], index: usize, step: &Step, 
     }
 }
 
-/// Columns with rows and multiplicities that agree with each other, whether or not they agree with the columns.
+/// Columns with rows and multiplicities that agree with each other, whether or not they agree with the
+/// columns.
 pub fn finish(circuit: &Circuit, columns: Vec<Vec<i32>>, rows: Rows) -> Witness {
     let mut multiplicities: Vec<Vec<u32>> =
         circuit.tables.iter().map(|table| vec![0; table.rows()]).collect();
@@ -129,8 +131,12 @@ pub fn finish(circuit: &Circuit, columns: Vec<Vec<i32>>, rows: Rows) -> Witness 
         let table = &circuit.tables[lookup.table.0];
         let inputs = evaluate(circuit, &columns, &lookup.input);
         let outputs = lookup.output.as_ref().map(|output| evaluate(circuit, &columns, output));
+        let unit = from_i64(1 << lookup.shift).inverse();
         let row = |(at, input): (usize, &i64)| {
-            let (near, value) = nearest(table, to_i64(from_i64(*input)) >> lookup.shift);
+            // The field's quotient, if the table has it: that is what the verifier asks for.
+            let quotient = to_i64(from_i64(*input) * unit);
+            let floor = to_i64(from_i64(*input)) >> lookup.shift;
+            let (near, value) = nearest(table, table.row(quotient).map_or(floor, |_| quotient));
             match outputs.as_ref().map(|outputs| outputs[at]) {
                 Some(output) if rows == Rows::Output && output != value => {
                     let other = |row: &i64| table.output(table.start + row) == Some(output);

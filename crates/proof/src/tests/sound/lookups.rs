@@ -130,7 +130,8 @@ fn solve(mut rows: Vec<[F; 6]>) -> [F; 5] {
     std::array::from_fn(|i| rows[i][5])
 }
 
-/// Whoever knows alpha and beta can choose multiplicities, which are of the base field, so that the fractions of a false element
+/// Whoever knows alpha and beta can choose multiplicities, which are of the base field, so that the
+/// fractions of a false element
 /// cancel: five unknowns for five coordinates. So they are committed to before.
 #[test]
 fn multiplicities_cannot_be_solved_for() {

@@ -107,7 +107,8 @@ impl<P: Pcs> Case<P> {
     }
 }
 
-/// A small model whose proofs have every kind of message: lookups, identities, products that pair, views through maps.
+/// A small model whose proofs have every kind of message: lookups, identities, products that pair, views
+/// through maps.
 pub(super) fn small_model(seed: u64) -> Graph {
     let mut random = Random(seed);
     let (mut make, x) = Make::input(DType::F32, &[2, 3]);

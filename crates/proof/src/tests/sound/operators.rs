@@ -1,4 +1,5 @@
-//! Every operator with every element that its constraints pin wrong, and everything after it proved as if it were right.
+//! Every operator with every element that its constraints pin wrong, and everything after it proved as if
+//! it were right.
 
 use hallmark_model::graph::{Attr, Graph, ValueId};
 use hallmark_receipt::{DType, Tensor};
@@ -16,7 +17,8 @@ fn shape(v: &[i64]) -> In {
     In::Is(Tensor::vector(v.to_vec()))
 }
 
-/// A model of one operator over an int8 input of this shape. If `last`, its output leaves the core as it is; otherwise a layer follows.
+/// A model of one operator over an int8 input of this shape. If `last`, its output leaves the core as it
+/// is; otherwise a layer follows.
 fn one(
     dims: &[usize],
     last: bool,
@@ -149,6 +151,14 @@ fn contractions() {
     operator("MatMulInteger of two activations", &[1, 2, 3, 3], |make, _, x| {
         let y = make.node("MatMulInteger", &[], vec![In::Of(x), In::Of(x)]);
         (y, DType::I32, vec![1, 2, 3, 3])
+    });
+    // Neither operand's padding is zero by itself, and the inner axis has some.
+    operator("MatMulInteger of two functions", &[2, 3], |make, _, x| {
+        let values: Vec<i64> = (-128..128).map(|v| 50 - v / 4).collect();
+        let attrs = [("table", ints(&values)), ("to", Attr::Int(3))];
+        let x = make.node("Table", &attrs, vec![In::Of(x)]);
+        let turned = make.node("Transpose", &[], vec![In::Of(x)]);
+        (make.node("MatMulInteger", &[], vec![In::Of(x), In::Of(turned)]), DType::I32, vec![2, 2])
     });
     operator("ConvInteger", &[1, 2, 5, 4], |make, random, x| {
         let attrs = [("strides", ints(&[2, 1])), ("pads", ints(&[1, 0, 0, 1])), ("dilations", ints(&[1, 2]))];

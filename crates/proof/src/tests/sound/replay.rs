@@ -63,7 +63,8 @@ fn rows_are_their_own_requests() {
     assert_eq!(proven.check_row(0, &rows[..1]), Err(ProofError::Request(0)));
 }
 
-/// Two requests' inputs are said to be others than they are, so that at the point over requests that the prover foresees they
+/// Two requests' inputs are said to be others than they are, so that at the point over requests that the
+/// prover foresees they
 /// make up for each other. The point comes after them.
 #[test]
 fn requests_cannot_make_up_for_each_other() {
