@@ -209,15 +209,16 @@ impl Kernel for Product {
         let (Some(shape), from) = (self.shape(x.shape()), x.dtype()) else { return Ok(None) };
         let Some(total) = tensor::count(&shape).filter(|n| *n > 0) else { return Ok(None) };
         let Some((_, channels)) = self.channels(shape.len()) else { return Ok(None) };
-        let made =
-            self.scale.as_ref().and_then(|scale| scale.parameters.to.size()).unwrap_or(size_of::<i32>());
-        let bytes = total.saturating_mul(made);
+        // Counted as if accumulators were made as a whole: so they are, image by image, where every channel has a filter of its own.
+        let bytes = total.saturating_mul(size_of::<i32>());
         cx.arena.charge(bytes)?;
-        let Some(data) = self.data(cx, from, channels, total) else {
-            cx.arena.discharge(bytes);
-            return Ok(None);
-        };
-        Ok(Some(vec![Tensor::new(shape, data)?]))
+        let data = self.data(cx, from, channels, total);
+        cx.arena.discharge(bytes);
+        let Some(data) = data else { return Ok(None) };
+        let out = Tensor::new(shape, data)?;
+        // The result is counted as what it is.
+        cx.arena.charge(crate::memory::bytes(&out))?;
+        Ok(Some(vec![out]))
     }
 }
 
