@@ -76,6 +76,11 @@ fn matrices() {
             chains(&mut seed, "MatMulInteger", &[], &x, &w, (1, 2, n));
         }
     }
+    // Weights above 127.
+    for signed in [true, false] {
+        let (x, w) = (bytes(&mut seed, &[5, 37], signed), bytes(&mut seed, &[37, 19], false));
+        chains(&mut seed, "MatMulInteger", &[], &x, &w, (1, 2, 19));
+    }
     let (x, w) = (bytes(&mut seed, &[2, 3, 40], true), bytes(&mut seed, &[40, 6], true));
     chains(&mut seed, "MatMulInteger", &[], &x, &w, (2, 3, 6));
 }
@@ -98,6 +103,9 @@ fn convolutions() {
             vec![("strides", ints(&[2])), ("auto_pad", Attr::Str(b"SAME_UPPER".to_vec()))],
         ),
         (&[1, 2, 4, 4, 4], &[3, 2, 2, 2, 2], vec![]),
+        // More filters than are made at a time; channels that fill no word.
+        (&[1, 5, 9, 9], &[50, 5, 1, 1], vec![]),
+        (&[1, 6, 5, 20], &[10, 3, 3, 3], vec![("group", Attr::Int(2)), ("pads", ints(&[1, 1, 1, 1]))]),
         (&[1, 16, 30, 30], &[24, 16, 3, 3], vec![("pads", ints(&[1, 1, 1, 1]))]),
     ];
     for (x, w, attrs) in cases {

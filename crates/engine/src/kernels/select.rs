@@ -21,7 +21,7 @@ pub(crate) fn select(
     constants: &Constants,
     exec: &Exec,
 ) -> Option<Box<dyn Kernel>> {
-    if let Some(kernel) = quantised::select(node, constants) {
+    if let Some(kernel) = quantised::select(node, constants, exec) {
         return Some(kernel);
     }
     if node.op.domain != Domain::Onnx {

@@ -1,269 +1,364 @@
-//! Products of rows of integers: `out[i, j] = a[i, ..] . w[j, ..]`, exact in int32, so that no order matters.
+//! Products of integers, `out[i, j] = rows[i, ..] . panels[.., j]`, exact modulo 2^32, so that no order and no way of computing them matters.
 //!
-//! Operands are widened to int16 once: every instruction set multiplies and adds pairs of those.
+//! Where the processor multiplies unsigned bytes by signed ones and adds four of the products (VNNI), operands are bytes; elsewhere they
+//! are widened to int16, of which every instruction set multiplies and adds pairs.
 #![allow(unsafe_code)] // Pointers into operands; instruction sets chosen at run time.
+#![allow(clippy::needless_range_loop)] // Several arrays of registers are indexed alike.
 
+use std::ops::Range;
+
+use super::words::{Form, LANES, Panels, Rows};
 use crate::isa::Isa;
 
-/// Rows are filled up with 0 to a multiple of this: no kernel has a remainder.
-pub(super) const STEP: usize = 32;
-
-/// Rows of int16 of one length, each filled up to a whole number of [`STEP`]s.
-#[derive(Clone, Debug)]
-pub(super) struct Rows {
-    /// Elements of a row, filled up.
-    pub(super) stride: usize,
-    pub(super) data: Vec<i16>,
+/// Which operand holds the weights; the other one has the activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weights {
+    /// A matrix's columns.
+    Panels,
+    /// An image's filters.
+    Rows,
 }
 
-impl Rows {
-    /// So many rows of `k` elements, all 0.
-    pub(super) fn zeroed(rows: usize, k: usize) -> Self {
-        let stride = k.next_multiple_of(STEP);
-        Self { stride, data: vec![0; rows * stride] }
-    }
-
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.data.len() / self.stride.max(1)
-    }
-
-    /// Row `i`.
-    pub(super) fn row_mut(&mut self, i: usize) -> &mut [i16] {
-        &mut self.data[i * self.stride..(i + 1) * self.stride]
-    }
-}
-
-/// Where results go: `out[i * row + j * column]`.
+/// Where results go: `out[i * row + j]`, counted from the first row and panel of a product.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) out: *mut i32,
     pub(super) row: usize,
-    pub(super) column: usize,
 }
 
-/// All products of the rows of `a` with the rows of `w`.
-///
-/// # Safety
-/// `place` has room for all of them, and nobody else writes there; the processor has `isa`.
-pub(super) unsafe fn products(isa: Isa, a: &Rows, w: &Rows, place: Place) {
-    assert_eq!(a.stride, w.stride, "rows of one length");
-    // SAFETY: the caller's promise, and the operands' own sizes.
-    unsafe {
-        match isa {
+/// Some rows times some panels.
+struct Tile {
+    words: usize,
+    rows: *const i32,
+    panels: *const i32,
+    place: Place,
+    /// Columns that the panels have.
+    columns: usize,
+}
+
+type TileFn = unsafe fn(&Tile);
+
+/// Kernels of one instruction set, for one place of the weights.
+#[derive(Debug)]
+pub(super) struct Kernels {
+    pub(super) form: Form,
+    /// Panels of a wide tile.
+    panels: usize,
+    /// Tiles of `i + 1` rows by [`Kernels::panels`].
+    wide: &'static [TileFn],
+    /// The same by one panel.
+    one: &'static [TileFn],
+}
+
+impl Kernels {
+    /// Those of `isa`, or of the portable path where the processor lacks it; weights of uint8 have no place in signed bytes.
+    pub(super) fn of(isa: Isa, weights: Weights, signed: bool) -> &'static Self {
+        let [panels, rows] = match isa.or_portable() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512::run(a, w, place),
+            Isa::Avx512 if signed && std::arch::is_x86_feature_detected!("avx512vnni") => {
+                [&vnni512_panels::KERNELS, &vnni512_rows::KERNELS]
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2::run(a, w, place),
-            _ => portable::run(a, w, place),
-        }
-    }
-}
-
-/// Lanes of sums.
-///
-/// # Safety
-/// The processor has the instruction set; pointers have [`Dot::LEN`] elements.
-trait Dot: Copy {
-    /// Elements of a load; divides [`STEP`].
-    const LEN: usize;
-    unsafe fn zero() -> Self;
-    unsafe fn load(at: *const i16) -> Self;
-    /// `self + a . b`, spread over the lanes.
-    unsafe fn add(self, a: Self, b: Self) -> Self;
-    /// The sum over the lanes of each.
-    unsafe fn sums(all: [Self; 4]) -> [i32; 4];
-}
-
-/// `R` rows of `a` with four of `w`. Plain loops: a closure would be compiled without the instruction set, and not become a part of this.
-#[inline(always)]
-#[allow(clippy::needless_range_loop)]
-unsafe fn tile<D: Dot, const R: usize>(
-    a: *const i16,
-    w: *const i16,
-    k: usize,
-    stride: usize,
-) -> [[i32; 4]; R] {
-    // SAFETY: the caller promises rows of `k` elements, `stride` apart, and the instruction set.
-    unsafe {
-        let mut sums = [[D::zero(); 4]; R];
-        let mut p = 0;
-        while p < k {
-            let mut x = [D::zero(); R];
-            for i in 0..R {
-                x[i] = D::load(a.add(i * stride + p));
+            Isa::Avx512 => [&avx512::KERNELS; 2],
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 if signed && std::arch::is_x86_feature_detected!("avxvnni") => {
+                [&vnni256_panels::KERNELS, &vnni256_rows::KERNELS]
             }
-            for j in 0..4 {
-                let y = D::load(w.add(j * stride + p));
-                for i in 0..R {
-                    sums[i][j] = sums[i][j].add(x[i], y);
-                }
-            }
-            p += D::LEN;
-        }
-        let mut out = [[0; 4]; R];
-        for i in 0..R {
-            out[i] = D::sums(sums[i]);
-        }
-        out
-    }
-}
-
-#[inline(always)]
-unsafe fn run_body<D: Dot>(a: &Rows, w: &Rows, place: Place) {
-    let (m, n, stride) = (a.count(), w.count(), a.stride);
-    let mut j = 0;
-    while j < n {
-        let columns = (n - j).min(4);
-        // Fewer than four rows are left: a copy that is filled up.
-        let mut filled = Vec::new();
-        if columns < 4 {
-            filled.extend_from_slice(&w.data[j * stride..]);
-            filled.resize(4 * stride, 0);
-        }
-        let four = if columns == 4 { w.data[j * stride..].as_ptr() } else { filled.as_ptr() };
-        let write = |i: usize, sums: &[i32; 4]| {
-            for (c, sum) in sums.iter().take(columns).enumerate() {
-                // SAFETY: the caller promises room for `m` by `n` results.
-                unsafe { *place.out.add(i * place.row + (j + c) * place.column) = *sum };
-            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => [&avx2::KERNELS; 2],
+            _ => [&portable::KERNELS; 2],
         };
-        let mut i = 0;
-        while i < m {
-            let at = a.data[i * stride..].as_ptr();
-            // SAFETY: rows i and those after it that a tile takes exist; `four` has four rows.
-            unsafe {
-                if i + 3 <= m {
-                    let sums = tile::<D, 3>(at, four, stride, stride);
-                    (0..3).for_each(|r| write(i + r, &sums[r]));
-                    i += 3;
-                } else {
-                    let sums = tile::<D, 1>(at, four, stride, stride);
-                    write(i, &sums[0]);
-                    i += 1;
-                }
-            }
+        match weights {
+            Weights::Panels => panels,
+            Weights::Rows => rows,
         }
-        j += columns;
+    }
+
+    /// Products of some rows with all panels.
+    ///
+    /// # Safety
+    /// `place` has room for all of them, and nobody else writes there.
+    pub(super) unsafe fn products(&self, rows: &Rows, range: Range<usize>, panels: &Panels, place: Place) {
+        let words = panels.words;
+        assert_eq!(rows.words, words, "rows and columns of one length");
+        let (data, lines) = (&rows.data[range.start * words..range.end * words], panels.lines.as_slice());
+        assert_eq!(lines.len(), panels.columns.div_ceil(LANES) * words, "a line for each word");
+        let mut column = 0;
+        while column < panels.columns {
+            let wide = panels.columns - column > (self.panels - 1) * LANES;
+            let (tiles, width) = if wide { (self.wide, self.panels * LANES) } else { (self.one, LANES) };
+            let columns = width.min(panels.columns - column);
+            for (i, rows) in data.chunks(tiles.len() * words.max(1)).enumerate() {
+                let out = place.out.wrapping_add(i * tiles.len() * place.row + column);
+                let tile = Tile {
+                    words,
+                    rows: rows.as_ptr(),
+                    panels: lines[column / LANES * words..].as_ptr().cast(),
+                    place: Place { out, ..place },
+                    columns,
+                };
+                // SAFETY: the rows and panels of the tile exist, and the caller promises the room; whoever chose these kernels saw that the
+                // processor has the instruction set.
+                unsafe { tiles[rows.len() / words - 1](&tile) };
+            }
+            column += width;
+        }
     }
 }
 
+/// Sums of [`LANES`] columns.
+///
+/// # Safety
+/// The processor has the instruction set; pointers have [`LANES`] elements.
+trait Sums: Copy {
+    /// What words hold.
+    const FORM: Form;
+    unsafe fn zero() -> Self;
+    unsafe fn load(at: *const i32) -> Self;
+    unsafe fn splat(word: i32) -> Self;
+    /// `self + row . panel`, lane by lane.
+    unsafe fn add(self, row: Self, panel: Self) -> Self;
+    unsafe fn store(self, at: *mut i32);
+}
+
+/// One tile: `R` rows by `P` panels.
+#[inline(always)]
+unsafe fn tile<S: Sums, const R: usize, const P: usize>(t: &Tile) {
+    // SAFETY: the caller promises a tile whose every element is in bounds, and the instruction set.
+    unsafe {
+        let mut sums = [[S::zero(); P]; R];
+        // Written out: the compiler does not unroll loops of so many rows, and accumulators in memory would be the end.
+        macro_rules! rows {
+            ($i:ident, $body:block) => {
+                rows!(@ $i $body 0 1 2 3 4 5)
+            };
+            (@ $i:ident $body:block $($row:literal)*) => {$(
+                if $row < R {
+                    #[allow(non_upper_case_globals)]
+                    const $i: usize = $row;
+                    $body
+                }
+            )*};
+        }
+        for word in 0..t.words {
+            let mut panels = [S::zero(); P];
+            for p in 0..P {
+                panels[p] = S::load(t.panels.add((p * t.words + word) * LANES));
+            }
+            rows!(i, {
+                let row = S::splat(*t.rows.add(i * t.words + word));
+                for p in 0..P {
+                    sums[i][p] = sums[i][p].add(row, panels[p]);
+                }
+            });
+        }
+        for i in 0..R {
+            for p in 0..P {
+                let (out, left) = (t.place.out.add(i * t.place.row + p * LANES), t.columns - p * LANES);
+                if left >= LANES {
+                    sums[i][p].store(out);
+                } else {
+                    let mut all = [0; LANES];
+                    sums[i][p].store(all.as_mut_ptr());
+                    out.copy_from_nonoverlapping(all.as_ptr(), left);
+                }
+            }
+        }
+    }
+}
+
+/// The kernels of one instruction set in one module: tiles of up to `R` rows, by `P` panels and by one.
 macro_rules! kernels {
-    ($name:ident, $lanes:ty, $($features:literal)?) => {
+    ($name:ident, $sums:ty, $($features:literal)?, $panels:literal x $($rows:literal)*) => {
         mod $name {
             use super::*;
 
-            // SAFETY: callers promise the instruction set and the room.
+            // SAFETY: callers hold a `Kernels`, and `Kernels::of` hands one out only where the processor has the instruction set; the
+            // tile is the caller's promise.
             $(#[target_feature(enable = $features)])?
-            pub(super) unsafe fn run(a: &Rows, w: &Rows, place: Place) {
-                unsafe { run_body::<$lanes>(a, w, place) }
+            unsafe fn kernel<const R: usize, const P: usize>(t: &Tile) {
+                unsafe { tile::<$sums, R, P>(t) }
             }
+
+            pub(super) static KERNELS: Kernels = Kernels {
+                form: <$sums as Sums>::FORM,
+                panels: $panels,
+                wide: &[$(kernel::<$rows, $panels>),*],
+                one: &[$(kernel::<$rows, 1>),*],
+            };
         }
     };
 }
 
-kernels!(portable, Portable,);
+kernels!(portable, [i32; LANES], , 1 x 1 2);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, x86::Two, "avx2");
+kernels!(avx2, x86::Two<x86::Pairs>, "avx2,fma", 1 x 1 2 3 4 5 6);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512, x86::Five, "avx512f,avx512bw,avx512vl,avx2");
+kernels!(vnni256_panels, x86::Two<x86::SignedPanels>, "avx2,fma,avxvnni", 1 x 1 2 3 4 5 6);
+#[cfg(target_arch = "x86_64")]
+kernels!(vnni256_rows, x86::Two<x86::SignedRows>, "avx2,fma,avxvnni", 1 x 1 2 3 4 5 6);
+#[cfg(target_arch = "x86_64")]
+kernels!(avx512, x86::One<x86::Pairs>, "avx512f,avx512bw,avx512vl,avx2", 4 x 1 2 3 4 5 6);
+#[cfg(target_arch = "x86_64")]
+kernels!(vnni512_panels, x86::One<x86::SignedPanels>, "avx512f,avx512bw,avx512vl,avx512vnni,avx2", 4 x 1 2 3 4 5 6);
+#[cfg(target_arch = "x86_64")]
+kernels!(vnni512_rows, x86::One<x86::SignedRows>, "avx512f,avx512bw,avx512vl,avx512vnni,avx2", 4 x 1 2 3 4 5 6);
 
-/// Lanes of any processor.
-#[derive(Clone, Copy)]
-struct Portable([i32; 8]);
-
-impl Dot for Portable {
-    const LEN: usize = 8;
+// SAFETY of all blocks below: the caller promises the instruction set and the pointers.
+impl Sums for [i32; LANES] {
+    const FORM: Form = Form::Pairs;
     #[inline(always)]
     unsafe fn zero() -> Self {
-        Self([0; 8])
+        [0; LANES]
     }
     #[inline(always)]
-    unsafe fn load(at: *const i16) -> Self {
-        // SAFETY: the caller's promise.
-        Self(std::array::from_fn(|i| unsafe { i32::from(*at.add(i)) }))
+    unsafe fn load(at: *const i32) -> Self {
+        unsafe { at.cast::<Self>().read() }
     }
     #[inline(always)]
-    unsafe fn add(self, a: Self, b: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i].wrapping_add(a.0[i].wrapping_mul(b.0[i]))))
+    unsafe fn splat(word: i32) -> Self {
+        [word; LANES]
     }
     #[inline(always)]
-    unsafe fn sums(all: [Self; 4]) -> [i32; 4] {
-        all.map(|lanes| lanes.0.iter().fold(0, |sum: i32, x| sum.wrapping_add(*x)))
+    unsafe fn add(mut self, row: Self, panel: Self) -> Self {
+        for lane in 0..LANES {
+            let (a, b) = (row[lane], panel[lane]);
+            let low = i32::from(a as i16).wrapping_mul(i32::from(b as i16));
+            let high = (a >> 16).wrapping_mul(b >> 16);
+            self[lane] = self[lane].wrapping_add(low).wrapping_add(high);
+        }
+        self
+    }
+    #[inline(always)]
+    unsafe fn store(self, at: *mut i32) {
+        unsafe { at.cast::<Self>().write(self) }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Dot;
+    use super::{Form, Sums};
     use std::arch::x86_64::*;
+    use std::marker::PhantomData;
 
-    #[derive(Clone, Copy)]
-    pub(super) struct Two(__m256i);
-    #[derive(Clone, Copy)]
-    pub(super) struct Five(__m512i);
-
-    impl Five {
-        /// The sum of the lower and the upper half.
-        #[inline(always)]
-        unsafe fn halves(self) -> Two {
-            // SAFETY: the caller promises the instruction set.
-            unsafe {
-                let low = _mm512_castsi512_si256(self.0);
-                Two(_mm256_add_epi32(low, _mm512_extracti64x4_epi64(self.0, 1)))
-            }
-        }
+    /// How a vector of words is multiplied.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    pub(super) trait Multiply: Copy {
+        const FORM: Form;
+        /// `sums + row . panel`.
+        unsafe fn add_256(sums: __m256i, row: __m256i, panel: __m256i) -> __m256i;
+        /// The same.
+        unsafe fn add_512(sums: __m512i, row: __m512i, panel: __m512i) -> __m512i;
     }
+
+    /// Pairs of int16.
+    #[derive(Clone, Copy)]
+    pub(super) struct Pairs;
+    /// Bytes, those of rows signed.
+    #[derive(Clone, Copy)]
+    pub(super) struct SignedRows;
+    /// Bytes, those of panels signed.
+    #[derive(Clone, Copy)]
+    pub(super) struct SignedPanels;
 
     // SAFETY of all blocks below: the caller promises the instruction set and the pointers.
-    impl Dot for Two {
-        const LEN: usize = 16;
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            unsafe { Self(_mm256_setzero_si256()) }
-        }
-        #[inline(always)]
-        unsafe fn load(at: *const i16) -> Self {
-            unsafe { Self(_mm256_loadu_si256(at.cast())) }
-        }
+    impl Multiply for Pairs {
+        const FORM: Form = Form::Pairs;
         /// Operands are at most 255 in magnitude, so that the pair's sum is far from int32's ends.
         #[inline(always)]
-        unsafe fn add(self, a: Self, b: Self) -> Self {
-            unsafe { Self(_mm256_add_epi32(self.0, _mm256_madd_epi16(a.0, b.0))) }
+        unsafe fn add_256(sums: __m256i, row: __m256i, panel: __m256i) -> __m256i {
+            unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(row, panel)) }
         }
         #[inline(always)]
-        unsafe fn sums(all: [Self; 4]) -> [i32; 4] {
+        unsafe fn add_512(sums: __m512i, row: __m512i, panel: __m512i) -> __m512i {
+            unsafe { _mm512_add_epi32(sums, _mm512_madd_epi16(row, panel)) }
+        }
+    }
+
+    impl Multiply for SignedRows {
+        const FORM: Form = Form::Quads;
+        #[inline(always)]
+        unsafe fn add_256(sums: __m256i, row: __m256i, panel: __m256i) -> __m256i {
+            unsafe { _mm256_dpbusd_avx_epi32(sums, panel, row) }
+        }
+        #[inline(always)]
+        unsafe fn add_512(sums: __m512i, row: __m512i, panel: __m512i) -> __m512i {
+            unsafe { _mm512_dpbusd_epi32(sums, panel, row) }
+        }
+    }
+
+    impl Multiply for SignedPanels {
+        const FORM: Form = Form::Quads;
+        #[inline(always)]
+        unsafe fn add_256(sums: __m256i, row: __m256i, panel: __m256i) -> __m256i {
+            unsafe { _mm256_dpbusd_avx_epi32(sums, row, panel) }
+        }
+        #[inline(always)]
+        unsafe fn add_512(sums: __m512i, row: __m512i, panel: __m512i) -> __m512i {
+            unsafe { _mm512_dpbusd_epi32(sums, row, panel) }
+        }
+    }
+
+    /// Two vectors of 256 bits.
+    #[derive(Clone, Copy)]
+    pub(super) struct Two<M>([__m256i; 2], PhantomData<M>);
+    /// One of 512.
+    #[derive(Clone, Copy)]
+    pub(super) struct One<M>(__m512i, PhantomData<M>);
+
+    impl<M: Multiply> Sums for Two<M> {
+        const FORM: Form = M::FORM;
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { Self([_mm256_setzero_si256(); 2], PhantomData) }
+        }
+        #[inline(always)]
+        unsafe fn load(at: *const i32) -> Self {
+            let all =
+                unsafe { [_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.wrapping_add(8).cast())] };
+            Self(all, PhantomData)
+        }
+        #[inline(always)]
+        unsafe fn splat(word: i32) -> Self {
+            unsafe { Self([_mm256_set1_epi32(word); 2], PhantomData) }
+        }
+        #[inline(always)]
+        unsafe fn add(self, row: Self, panel: Self) -> Self {
+            let (s, r, p) = (self.0, row.0, panel.0);
+            unsafe { Self([M::add_256(s[0], r[0], p[0]), M::add_256(s[1], r[1], p[1])], PhantomData) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, at: *mut i32) {
             unsafe {
-                let [Self(a), Self(b), Self(c), Self(d)] = all;
-                let pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-                let sums = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
-                let mut out = [0; 4];
-                _mm_storeu_si128(out.as_mut_ptr().cast(), sums);
-                out
+                _mm256_storeu_si256(at.cast(), self.0[0]);
+                _mm256_storeu_si256(at.add(8).cast(), self.0[1]);
             }
         }
     }
 
-    impl Dot for Five {
-        const LEN: usize = 32;
+    impl<M: Multiply> Sums for One<M> {
+        const FORM: Form = M::FORM;
         #[inline(always)]
         unsafe fn zero() -> Self {
-            unsafe { Self(_mm512_setzero_si512()) }
+            unsafe { Self(_mm512_setzero_si512(), PhantomData) }
         }
         #[inline(always)]
-        unsafe fn load(at: *const i16) -> Self {
-            unsafe { Self(_mm512_loadu_si512(at.cast())) }
+        unsafe fn load(at: *const i32) -> Self {
+            unsafe { Self(_mm512_loadu_si512(at.cast()), PhantomData) }
         }
         #[inline(always)]
-        unsafe fn add(self, a: Self, b: Self) -> Self {
-            unsafe { Self(_mm512_add_epi32(self.0, _mm512_madd_epi16(a.0, b.0))) }
+        unsafe fn splat(word: i32) -> Self {
+            unsafe { Self(_mm512_set1_epi32(word), PhantomData) }
         }
         #[inline(always)]
-        unsafe fn sums(all: [Self; 4]) -> [i32; 4] {
-            unsafe {
-                let [a, b, c, d] = all;
-                Two::sums([a.halves(), b.halves(), c.halves(), d.halves()])
-            }
+        unsafe fn add(self, row: Self, panel: Self) -> Self {
+            unsafe { Self(M::add_512(self.0, row.0, panel.0), PhantomData) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, at: *mut i32) {
+            unsafe { _mm512_storeu_si512(at.cast(), self.0) }
         }
     }
 }
@@ -272,28 +367,48 @@ mod x86 {
 mod tests {
     use super::*;
 
+    /// Every set of kernels that this processor has, with its name.
+    fn all(weights: Weights) -> Vec<(String, &'static Kernels)> {
+        let mut all: Vec<_> = (Isa::available())
+            .flat_map(|isa| [true, false].map(|signed| (isa, signed)))
+            .map(|(isa, signed)| (format!("{isa} {signed}"), Kernels::of(isa, weights, signed)))
+            .collect();
+        // What a processor with AVX-VNNI would not take.
+        #[cfg(target_arch = "x86_64")]
+        if Isa::Avx2.is_available() {
+            all.push(("avx2 without VNNI".to_owned(), &avx2::KERNELS));
+        }
+        all
+    }
+
     #[test]
     fn products_are_the_sums_on_every_instruction_set() {
         let number = |i: usize| ((i * 2_654_435_761) >> 7) as u8;
-        for (m, n, k) in [(1, 1, 1), (3, 4, 32), (4, 5, 33), (7, 9, 100), (2, 3, 1000)] {
-            let (mut a, mut w) = (Rows::zeroed(m, k), Rows::zeroed(n, k));
-            for i in 0..m {
-                a.row_mut(i)[..k].iter_mut().enumerate().for_each(|(p, x)| *x = number(i * k + p).into());
-            }
-            for j in 0..n {
-                let signed = |p: usize| i16::from(number(j * k + p + 77).cast_signed());
-                w.row_mut(j)[..k].iter_mut().enumerate().for_each(|(p, x)| *x = signed(p));
-            }
-            let mut want = vec![0; m * n];
-            for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
-                let pair = |p| i32::from(a.data[i * a.stride + p]) * i32::from(w.data[j * w.stride + p]);
-                want[j * m + i] = (0..k).map(pair).sum();
-            }
-            for isa in Isa::available() {
-                let mut out = vec![0; m * n];
-                // SAFETY: the output has room, and the processor has the instruction set.
-                unsafe { products(isa, &a, &w, Place { out: out.as_mut_ptr(), row: 1, column: m }) };
-                assert_eq!(out, want, "{isa} {m} x {n} x {k}");
+        for (m, n, k) in [(1, 1, 1), (3, 4, 32), (4, 17, 33), (7, 64, 100), (13, 100, 31), (2, 3, 1000)] {
+            // Both ends of both ranges are among them.
+            let activation = |i: usize, p: usize| match (i + p) % 7 {
+                0 => 255,
+                _ => i16::from(number(i * k + p)),
+            };
+            let weight = |p: usize, j: usize| match (j + p) % 5 {
+                0 => -128,
+                _ => i16::from(number(j * k + p + 77).cast_signed()),
+            };
+            for weights in [Weights::Panels, Weights::Rows] {
+                let row = |i, p| if weights == Weights::Panels { activation(i, p) } else { weight(p, i) };
+                let column = |p, j| if weights == Weights::Panels { weight(p, j) } else { activation(j, p) };
+                let one = |i, j| (0..k).map(|p| i32::from(row(i, p)) * i32::from(column(p, j))).sum::<i32>();
+                let want: Vec<i32> = (0..m).flat_map(|i| (0..n).map(move |j| one(i, j))).collect();
+                for (name, kernels) in all(weights) {
+                    let (rows, panels) =
+                        (Rows::of(kernels.form, m, k, row), Panels::of(kernels.form, n, k, column));
+                    let mut out = vec![0; m * n];
+                    // SAFETY: the output has room.
+                    unsafe {
+                        kernels.products(&rows, 0..m, &panels, Place { out: out.as_mut_ptr(), row: n })
+                    };
+                    assert_eq!(out, want, "{name} {weights:?} {m} x {n} x {k}");
+                }
             }
         }
     }

@@ -1,11 +1,12 @@
 //! What follows an accumulator: a bias for each channel, then Requantize (`quantised.md` §2.1).
 
-use hallmark_model::ops::quantised::Requantize;
-use hallmark_receipt::{DType, Data};
+use std::borrow::Cow;
+use std::ops::Range;
 
-use crate::kernels::par;
+use hallmark_model::ops::quantised::Requantize;
+
+use crate::isa::Isa;
 use crate::kernels::simd::per_isa;
-use crate::program::Exec;
 
 /// Multipliers and the rest of Requantize's parameters.
 #[derive(Clone, Debug)]
@@ -15,10 +16,71 @@ pub(super) struct Scale {
     pub(super) multipliers: Vec<i32>,
 }
 
-/// Elements of a run where all have one bias and multiplier.
-const RUN: usize = 1 << 14;
+/// What becomes of accumulators: a bias is added, then they are results as they are, or requantised to bytes.
+#[derive(Debug)]
+pub(super) struct End<'a> {
+    isa: Isa,
+    /// One a channel.
+    bias: Cow<'a, [i32]>,
+    multipliers: Cow<'a, [i32]>,
+    parameters: Option<&'a Requantize>,
+}
 
-/// One run of accumulators of one channel, or (where channels lie side by side) of all channels.
+impl<'a> End<'a> {
+    /// The end of some channels: bias and multipliers are one for all or one a channel.
+    pub(super) fn new(isa: Isa, channels: usize, bias: Option<&'a [i32]>, scale: Option<&'a Scale>) -> Self {
+        let wide = |list: &'a [i32]| match list {
+            &[one] => Cow::Owned(vec![one; channels]),
+            list => Cow::Borrowed(list),
+        };
+        let multipliers = scale.map_or([1].as_slice(), |scale| &scale.multipliers);
+        Self {
+            isa,
+            bias: wide(bias.unwrap_or(&[0])),
+            multipliers: wide(multipliers),
+            parameters: scale.map(|scale| &scale.parameters),
+        }
+    }
+
+    /// Results of accumulators of one channel.
+    pub(super) fn along<T: Element>(&self, channel: usize, sums: &[i32], out: &mut [T]) {
+        self.some(channel..channel + 1, sums, out);
+    }
+
+    /// Results of accumulators of all channels side by side, row by row.
+    pub(super) fn across<T: Element>(&self, sums: &[i32], out: &mut [T]) {
+        let channels = self.bias.len().max(1);
+        for (sums, out) in sums.chunks(channels).zip(out.chunks_mut(channels)) {
+            self.some(0..channels, sums, out);
+        }
+    }
+
+    fn some<T: Element>(&self, channels: Range<usize>, sums: &[i32], out: &mut [T]) {
+        let (bias, multipliers) = (&self.bias[channels.clone()], &self.multipliers[channels]);
+        let (shift, low, high) = self.parameters.map_or((1, 0, 0), |p| (p.shift, p.low, p.high));
+        T::finish(self.isa, sums, &Run { bias, multipliers, shift, low, high }, out);
+    }
+}
+
+/// A type of results: int32, or the bytes of int8 and uint8.
+pub(super) trait Element: Copy + Default + Send {
+    /// Results of one run.
+    fn finish(isa: Isa, sums: &[i32], run: &Run<'_>, out: &mut [Self]);
+}
+
+impl Element for i32 {
+    fn finish(isa: Isa, sums: &[i32], run: &Run<'_>, out: &mut [Self]) {
+        add(isa, sums, run.bias, out);
+    }
+}
+
+impl Element for u8 {
+    fn finish(isa: Isa, sums: &[i32], run: &Run<'_>, out: &mut [Self]) {
+        requantise(isa, sums, run, out);
+    }
+}
+
+/// Parameters of a run of accumulators: of one channel, or of one each.
 pub(super) struct Run<'a> {
     bias: &'a [i32],
     multipliers: &'a [i32],
@@ -27,55 +89,18 @@ pub(super) struct Run<'a> {
     high: i32,
 }
 
-/// `sums + bias`, as it is or requantised to int8 or uint8. Channels are runs of `inner` elements; bias and multipliers are empty, of one
-/// element, or of one a channel. `None` for another result type.
-pub(super) fn finish(
-    exec: &Exec,
-    mut sums: Vec<i32>,
-    inner: usize,
-    bias: Option<&[i32]>,
-    scale: Option<&Scale>,
-) -> Option<Data> {
-    let Some(Scale { parameters, multipliers }) = scale else {
-        if let Some(bias) = bias {
-            for (channel, run) in sums.chunks_mut(inner.max(1)).enumerate() {
-                let b = bias[channel % bias.len()];
-                run.iter_mut().for_each(|x| *x = x.wrapping_add(b));
-            }
-        }
-        return Some(Data::I32(sums));
-    };
-    if !matches!(parameters.to, DType::I8 | DType::U8) {
-        return None;
+#[inline(always)]
+fn add_body(sums: &[i32], bias: &[i32], out: &mut [i32]) {
+    if let &[bias] = bias {
+        out.iter_mut().zip(sums).for_each(|(y, x)| *y = x.wrapping_add(bias));
+    } else {
+        out.iter_mut().zip(sums).zip(bias).for_each(|((y, x), bias)| *y = x.wrapping_add(*bias));
     }
-    let &Requantize { shift, low, high, .. } = parameters;
-    let channels = bias.map_or(1, <[i32]>::len).max(multipliers.len());
-    let wide = |list: &[i32]| {
-        if list.len() == channels { list.to_vec() } else { vec![*list.first().unwrap_or(&0); channels] }
-    };
-    let (bias, multipliers) = (wide(bias.unwrap_or(&[0])), wide(multipliers));
-    let mut out = vec![0_u8; sums.len()];
-    // Where channels lie side by side a run is a row of all of them.
-    let side_by_side = inner == 1 && channels > 1;
-    let run_len = match (side_by_side, channels) {
-        (true, _) => channels,
-        (_, 1) => RUN,
-        _ => inner.max(1),
-    };
-    par::chunks(exec, &mut out, run_len, 2, |start, out| {
-        for (i, out) in out.chunks_mut(run_len).enumerate() {
-            let at = start + i * run_len;
-            let first = at / run_len % channels;
-            let channel = if side_by_side { 0..channels } else { first..first + 1 };
-            let run =
-                Run { bias: &bias[channel.clone()], multipliers: &multipliers[channel], shift, low, high };
-            requantise(exec.isa, &sums[at..at + out.len()], &run, out);
-        }
-    });
-    Some(match parameters.to {
-        DType::U8 => Data::U8(out),
-        _ => Data::I8(out.into_iter().map(u8::cast_signed).collect()),
-    })
+}
+
+per_isa! {
+    /// `sums + bias`.
+    fn add = add_body(sums: &[i32], bias: &[i32], out: &mut [i32])
 }
 
 /// The rule in 32 bits where its products fit, else in 64.

@@ -1,10 +1,12 @@
 //! The integer operators of quantised graphs (`quantised.md`): products with constant weights together with the bias and the Requantize that
 //! follow them, and the elementwise and pooling operators around them. Integers are exact: any order gives the same bits.
 
+mod depthwise;
 mod dot;
 mod end;
 mod patches;
 mod plain;
+mod words;
 
 pub(crate) use plain::max_pool;
 
@@ -19,17 +21,21 @@ use super::fuse::{Links, other};
 use super::{Cx, Kernel};
 use crate::error::Stop;
 use crate::plan::{Constants, Group};
-use dot::{Place, Rows, products};
-use end::{Scale, finish};
+use crate::program::Exec;
+use dot::{Kernels, Place};
+use end::{Element, End, Scale};
 use patches::{Filters, convolve};
+use words::{Form, Panels, Rows, lay_row};
 
 /// Position of the input that is no constant.
 const X: usize = 0;
 
 /// The kernel of a single node.
-pub(crate) fn select(node: &Node, constants: &Constants) -> Option<Box<dyn Kernel>> {
+pub(crate) fn select(node: &Node, constants: &Constants, exec: &Exec) -> Option<Box<dyn Kernel>> {
     match (node.op.domain, node.op.name) {
-        (Domain::Onnx, "MatMulInteger" | "ConvInteger") => Some(Box::new(Product::new(node, constants)?)),
+        (Domain::Onnx, "MatMulInteger" | "ConvInteger") => {
+            Some(Box::new(Product::new(node, constants, exec)?))
+        }
         _ => plain::select(node, constants),
     }
 }
@@ -38,14 +44,16 @@ pub(crate) fn select(node: &Node, constants: &Constants) -> Option<Box<dyn Kerne
 #[derive(Debug)]
 struct Product {
     weights: Weights,
+    /// What each channel's accumulators have too much for an input of int8, where its bytes are taken as 128 more than they are.
+    excess: Option<Vec<i32>>,
     bias: Option<Vec<i32>>,
     scale: Option<Scale>,
 }
 
 #[derive(Debug)]
 enum Weights {
-    /// Columns of a [K, N] matrix, as rows.
-    Matrix { k: usize, columns: Rows },
+    /// A [K, N] matrix.
+    Matrix { k: usize, kernels: &'static Kernels, columns: Panels },
     /// Filters [M, C/groups, kernel...].
     Filters { shape: Vec<usize>, attrs: Attrs, filters: Filters },
 }
@@ -60,20 +68,19 @@ fn widened(tensor: &Tensor) -> Option<Vec<i16>> {
 }
 
 impl Product {
-    fn new(node: &Node, constants: &Constants) -> Option<Self> {
+    fn new(node: &Node, constants: &Constants, exec: &Exec) -> Option<Self> {
         if node.inputs.iter().skip(2).any(Option::is_some) {
             return None;
         }
         let weights = constants.get(&node.inputs.get(1).copied().flatten()?)?;
         let (values, shape) = (widened(weights)?, weights.shape().to_vec());
-        let weights = match (node.op.name, shape.as_slice()) {
+        let signed = values.iter().all(|x| *x <= i8::MAX.into());
+        let (weights, excess) = match (node.op.name, shape.as_slice()) {
             ("MatMulInteger", &[k, n]) if k > 0 && n > 0 => {
-                let mut columns = Rows::zeroed(n, k);
-                for j in 0..n {
-                    let column = columns.row_mut(j);
-                    (0..k).for_each(|p| column[p] = values[p * n + j]);
-                }
-                Weights::Matrix { k, columns }
+                let kernels = Kernels::of(exec.isa, dot::Weights::Panels, signed);
+                let columns = Panels::of(kernels.form, n, k, |p, j| values[p * n + j]);
+                let excess = (kernels.form == Form::Quads).then(|| columns.excess());
+                (Weights::Matrix { k, kernels, columns }, excess)
             }
             ("ConvInteger", &[m, channels, ref kernel @ ..]) if !kernel.is_empty() && kernel.len() <= 2 => {
                 let volume = tensor::count(kernel)?;
@@ -81,18 +88,19 @@ impl Product {
                 if groups == 0 || m == 0 || channels == 0 || volume == 0 || !m.is_multiple_of(groups) {
                     return None;
                 }
-                let filters = Filters::new(&values, m, channels, volume, groups);
-                Weights::Filters { shape, attrs: node.attrs.clone(), filters }
+                let filters = Filters::new(exec, &values, signed, [m, channels, volume, groups]);
+                let excess = filters.excess();
+                (Weights::Filters { shape, attrs: node.attrs.clone(), filters }, excess)
             }
             _ => return None,
         };
-        Some(Self { weights, bias: None, scale: None })
+        Some(Self { weights, excess, bias: None, scale: None })
     }
 
     /// The axis that channels lie along in a result of `rank` axes, and their number.
     fn channels(&self, rank: usize) -> Option<(usize, usize)> {
         match &self.weights {
-            Weights::Matrix { columns, .. } => Some((rank.checked_sub(1)?, columns.count())),
+            Weights::Matrix { columns, .. } => Some((rank.checked_sub(1)?, columns.columns)),
             Weights::Filters { shape, .. } => Some((1, *shape.first()?)),
         }
     }
@@ -100,59 +108,97 @@ impl Product {
     /// The shape of the result for an input of shape `x`.
     fn shape(&self, x: &[usize]) -> Option<Vec<usize>> {
         match &self.weights {
-            Weights::Matrix { k, columns } => {
+            Weights::Matrix { k, columns, .. } => {
                 let (last, rows) = x.split_last()?;
                 let fits = !rows.is_empty() && last == k;
-                fits.then(|| rows.iter().copied().chain([columns.count()]).collect())
+                fits.then(|| rows.iter().copied().chain([columns.columns]).collect())
             }
             Weights::Filters { shape, attrs, .. } => Some(ConvShape::new(attrs, x, shape).ok()?.output()),
         }
     }
 
-    /// The accumulators; the result's size is known to fit memory.
-    fn sums(&self, cx: &Cx<'_>, total: usize) -> Option<Vec<i32>> {
+    /// The results; their size is known to fit memory.
+    fn results<T: Element>(&self, cx: &Cx<'_>, total: usize, end: &End<'_>) -> Option<Vec<T>> {
         let x = cx.input(X)?;
+        let (bytes, flip) = bytes(x)?;
+        let mut out = vec![T::default(); total];
         match &self.weights {
             Weights::Filters { shape, attrs, filters } => {
                 let shape = ConvShape::new(attrs, x.shape(), shape).ok()?;
-                convolve(cx.exec, &shape, x.data(), filters)
+                convolve(cx.exec, &shape, (bytes, flip), filters, end, &mut out)?;
             }
-            Weights::Matrix { k, columns } => {
-                let (n, mut out) = (columns.count(), vec![0; total]);
-                let row = |i: usize, to: &mut [i16]| match x.data() {
-                    Data::I8(x) => {
-                        to.iter_mut().zip(&x[i * k..(i + 1) * k]).for_each(|(to, x)| *to = (*x).into())
-                    }
-                    Data::U8(x) => {
-                        to.iter_mut().zip(&x[i * k..(i + 1) * k]).for_each(|(to, x)| *to = (*x).into())
-                    }
-                    _ => {}
-                };
-                let at_once = (ROWS / columns.stride).max(3);
+            Weights::Matrix { k, kernels, columns } => {
+                let n = columns.columns;
+                let at_once = (ROWS / columns.words.max(n)).max(LEAST_ROWS);
                 super::par::chunks(cx.exec, &mut out, n * at_once, 1 + k / 64, |start, out| {
+                    let most = at_once.min(out.len() / n);
+                    let (mut rows, mut sums) = (Rows::zeroed(kernels.form, most, *k), vec![0; most * n]);
                     for (part, out) in out.chunks_mut(n * at_once).enumerate() {
                         let first = start / n + part * at_once;
-                        let mut rows = Rows::zeroed(out.len() / n, *k);
-                        (0..out.len() / n).for_each(|i| row(first + i, rows.row_mut(i)));
-                        multiply(cx, &rows, columns, out);
+                        let values = bytes[first * k..].chunks(*k);
+                        let count = out.len() / n;
+                        for (to, x) in rows.data.chunks_mut(columns.words).zip(values).take(count) {
+                            lay_row(cx.exec.isa, kernels.form, x, flip, to);
+                        }
+                        multiply(kernels, &rows, count, columns, &mut sums[..count * n]);
+                        end.across(&sums, out);
                     }
                 });
-                Some(out)
             }
+        }
+        Some(out)
+    }
+
+    /// All of a run but the counting of its memory.
+    fn data(&self, cx: &Cx<'_>, from: DType, channels: usize, total: usize) -> Option<Data> {
+        let bias = self.addend(from);
+        let end = End::new(cx.exec.isa, channels, bias.as_deref(), self.scale.as_ref());
+        Some(match self.scale.as_ref().map(|scale| scale.parameters.to) {
+            None => Data::I32(self.results(cx, total, &end)?),
+            Some(DType::U8) => Data::U8(self.results(cx, total, &end)?),
+            Some(DType::I8) => {
+                Data::I8(self.results::<u8>(cx, total, &end)?.into_iter().map(u8::cast_signed).collect())
+            }
+            Some(_) => return None,
+        })
+    }
+
+    /// What is added to each channel's accumulators for an input of `from`.
+    fn addend(&self, from: DType) -> Option<Vec<i32>> {
+        match (&self.excess, &self.bias) {
+            (Some(excess), Some(bias)) if from == DType::I8 => {
+                Some(bias.iter().zip(excess).map(|(b, e)| b.wrapping_sub(*e)).collect())
+            }
+            (Some(excess), None) if from == DType::I8 => {
+                Some(excess.iter().map(|e| e.wrapping_neg()).collect())
+            }
+            (_, bias) => bias.clone(),
         }
     }
 }
 
-/// Elements of the rows that are widened at a time: half a second-level cache's worth.
+/// Words of the rows that are laid out at a time, and of their accumulators: half a second-level cache's worth.
 const ROWS: usize = 1 << 15;
+/// Rows that are laid out at a time at least: those of some tiles.
+const LEAST_ROWS: usize = 12;
+
+/// The bytes of a tensor of int8 or uint8, and what makes them unsigned.
+#[allow(unsafe_code)]
+fn bytes(x: &Tensor) -> Option<(&[u8], u8)> {
+    match x.data() {
+        Data::U8(x) => Some((x, 0)),
+        // SAFETY: any int8 is a byte of the same size and alignment.
+        Data::I8(x) => Some((unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }, 0x80)),
+        _ => None,
+    }
+}
 
 #[allow(unsafe_code)]
-fn multiply(cx: &Cx<'_>, rows: &Rows, columns: &Rows, out: &mut [i32]) {
-    let n = columns.count();
-    assert_eq!(out.len(), rows.count() * n, "the output's size");
-    // SAFETY: the output has room for every product and is this call's alone; `Program::compile` admits only instruction sets that the
-    // processor has.
-    unsafe { products(cx.exec.isa, rows, columns, Place { out: out.as_mut_ptr(), row: n, column: 1 }) };
+fn multiply(kernels: &Kernels, rows: &Rows, count: usize, columns: &Panels, out: &mut [i32]) {
+    let n = columns.columns;
+    assert_eq!(out.len(), count * n, "the output's size");
+    // SAFETY: the output has room for every product and is this call's alone.
+    unsafe { kernels.products(rows, 0..count, columns, Place { out: out.as_mut_ptr(), row: n }) };
 }
 
 impl Kernel for Product {
@@ -160,24 +206,19 @@ impl Kernel for Product {
         let Some(x) = cx.input(X).filter(|x| matches!(x.dtype(), DType::I8 | DType::U8)) else {
             return Ok(None);
         };
-        let Some(shape) = self.shape(x.shape()) else { return Ok(None) };
+        let (Some(shape), from) = (self.shape(x.shape()), x.dtype()) else { return Ok(None) };
         let Some(total) = tensor::count(&shape).filter(|n| *n > 0) else { return Ok(None) };
-        let Some((axis, _)) = self.channels(shape.len()) else { return Ok(None) };
-        let inner: usize = shape.iter().skip(axis + 1).product();
+        let Some((_, channels)) = self.channels(shape.len()) else { return Ok(None) };
+        // Counted as if accumulators were made as a whole: so they are, image by image, where every channel has a filter of its own.
         let bytes = total.saturating_mul(size_of::<i32>());
         cx.arena.charge(bytes)?;
-        let Some(sums) = self.sums(cx, total) else {
-            cx.arena.discharge(bytes);
-            return Ok(None);
-        };
-        let out = finish(cx.exec, sums, inner, self.bias.as_deref(), self.scale.as_ref());
-        let out = out.map(|data| Tensor::new(shape, data)).transpose()?;
-        // The result is counted as what it is.
+        let data = self.data(cx, from, channels, total);
         cx.arena.discharge(bytes);
-        if let Some(out) = &out {
-            cx.arena.charge(crate::memory::bytes(out))?;
-        }
-        Ok(out.map(|out| vec![out]))
+        let Some(data) = data else { return Ok(None) };
+        let out = Tensor::new(shape, data)?;
+        // The result is counted as what it is.
+        cx.arena.charge(crate::memory::bytes(&out))?;
+        Ok(Some(vec![out]))
     }
 }
 
@@ -189,7 +230,7 @@ pub(crate) fn fused(links: &Links<'_>, start: usize) -> Option<Group> {
     let rank = info(made)?.shape.as_ref()?.len();
     // Weights are packed only where something follows; a single node gets its own kernel.
     links.only_reader_of_any(made)?;
-    let mut kernel = Product::new(node, links.constants)?;
+    let mut kernel = Product::new(node, links.constants, links.exec)?;
     let (axis, channels) = kernel.channels(rank)?;
     let mut nodes = vec![start];
     while let Some((index, next)) = links.only_reader_of_any(made) {

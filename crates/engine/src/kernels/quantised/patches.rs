@@ -1,63 +1,77 @@
-//! Convolutions of integers: patches of the input, channels side by side, times filters; nothing is made as a whole but the padded image.
+//! Convolutions of integers: filters times patches of the input, in the lanes of which lie output positions. Nothing is made as a whole but
+//! the padded image.
 #![allow(unsafe_code)] // Outputs are written by several threads, each its own part.
 
 use hallmark_model::ops::conv::ConvShape;
 use hallmark_model::ops::window::Axis;
-use hallmark_receipt::Data;
 
-use super::dot::{Place, Rows, products};
+use super::depthwise::depthwise;
+use super::dot::{Kernels, Place, Weights};
+use super::end::{Element, End};
+use super::words::{Form, LANES, Line, Panels, Rows, interleave};
 use crate::kernels::gemm::pack::Shared;
 use crate::kernels::simd::per_isa;
 use crate::program::Exec;
 
-/// Elements of the patches that are made at a time: half a second-level cache's worth.
-const PATCHES: usize = 1 << 15;
+/// Positions whose patches are made at a time: whole wide tiles.
+const POSITIONS: usize = 4 * LANES;
+/// Filters whose accumulators are made at a time: whole tiles, and with those positions a part of a first-level cache.
+const FILTERS: usize = 48;
 /// How much larger than the image its padding may make it.
 const MOST_PADDING: usize = 4;
 
-/// Filters as int16, in the order (kernel axes, channel).
+/// Filters in the order (channels of a word, kernel axes).
 #[derive(Clone, Debug)]
 pub(super) enum Filters {
-    /// One matrix a group.
-    Dense(Vec<Rows>),
+    /// One matrix a group, and its kernels.
+    Dense(&'static Kernels, Vec<Rows>),
     /// One filter for each channel, and each group one channel: [kernel, channel].
     Depthwise(Vec<i16>),
 }
 
 impl Filters {
-    /// Packs `weights` [filters, channels, kernel...] of `groups` groups, `volume` elements a kernel.
+    /// Packs `weights` [filters, channels, kernel...] of `groups` groups, `volume` elements a kernel; `signed` unless some are above 127.
     pub(super) fn new(
+        exec: &Exec,
         weights: &[i16],
-        filters: usize,
-        channels: usize,
-        volume: usize,
-        groups: usize,
+        signed: bool,
+        [filters, channels, volume, groups]: [usize; 4],
     ) -> Self {
         let each = filters / groups;
         if channels == 1 && each == 1 && groups > 1 {
             let turned = (0..volume).flat_map(|k| (0..filters).map(move |f| weights[f * volume + k]));
             return Self::Depthwise(turned.collect());
         }
+        let kernels = Kernels::of(exec.isa, Weights::Rows, signed);
+        let size = kernels.form.elements();
         let group = |group: usize| {
-            let mut rows = Rows::zeroed(each, channels * volume);
-            for f in 0..each {
-                let filter = &weights[(group * each + f) * channels * volume..][..channels * volume];
-                let row = rows.row_mut(f);
-                for (c, k) in (0..channels).flat_map(|c| (0..volume).map(move |k| (c, k))) {
-                    row[k * channels + c] = filter[c * volume + k];
-                }
-            }
-            rows
+            let of_group = &weights[group * each * channels * volume..];
+            // Element p is channel p % size of the word p / size, which lies at one place of the kernel.
+            Rows::of(kernels.form, each, kernels.form.words(channels) * size * volume, |f, p| {
+                let (word, at) = (p / size / volume, p / size % volume);
+                let channel = word * size + p % size;
+                if channel < channels { of_group[(f * channels + channel) * volume + at] } else { 0 }
+            })
         };
-        Self::Dense((0..groups).map(group).collect())
+        Self::Dense(kernels, (0..groups).map(group).collect())
+    }
+
+    /// What each filter's accumulators have too much where bytes of int8 are taken as 128 more than they are; `None` where they are not.
+    pub(super) fn excess(&self) -> Option<Vec<i32>> {
+        match self {
+            Self::Dense(kernels, groups) if kernels.form == Form::Quads => {
+                Some(groups.iter().flat_map(Rows::excess).collect())
+            }
+            _ => None,
+        }
     }
 }
 
-/// One image with its padding, channels side by side.
+/// One image with its padding, as words of channels: [channels, height, width].
 struct Image {
-    data: Vec<i16>,
-    width: usize,
-    channels: usize,
+    data: Vec<i32>,
+    lines: usize,
+    line: usize,
 }
 
 /// The two spatial axes, a missing one of size 1 in front.
@@ -77,136 +91,155 @@ fn reach(axis: &Axis) -> Option<usize> {
     Some(end.max(axis.pad_begin.checked_add(axis.input)?))
 }
 
-/// The accumulators [batch, filters, positions]; `None` for what is left to the reference: three axes, padding out of proportion, nothing.
-pub(super) fn convolve(exec: &Exec, shape: &ConvShape, x: &Data, filters: &Filters) -> Option<Vec<i32>> {
+/// The results [batch, filters, positions] of bytes that are combined with `flip` (0x80 for int8, 0 for uint8); `None` for what is left
+/// to the reference: three axes, padding out of proportion, nothing.
+pub(super) fn convolve<T: Element>(
+    exec: &Exec,
+    shape: &ConvShape,
+    (x, flip): (&[u8], u8),
+    filters: &Filters,
+    end: &End<'_>,
+    out: &mut [T],
+) -> Option<()> {
     let axes = two(&shape.window.axes)?;
     let [height, width] = axes;
-    let channels = shape.channels * shape.groups;
+    let channels = shape.channels.checked_mul(shape.groups)?;
     let plane = height.input.checked_mul(width.input)?;
-    let (rows, columns) = (reach(&height)?, reach(&width)?);
-    let padded = rows.checked_mul(columns)?.checked_mul(channels)?;
+    let (lines, line) = (reach(&height)?, reach(&width)?);
+    let padded = lines.checked_mul(line)?.checked_mul(channels)?;
     let image = plane.checked_mul(channels)?;
     let positions = height.output.checked_mul(width.output)?;
     let each = shape.filters.checked_mul(positions)?;
     if padded > image.checked_mul(MOST_PADDING)?.saturating_add(1 << 16)
         || positions == 0
+        || image == 0
         || shape.filters == 0
     {
         return None;
     }
-    let mut out = vec![0; shape.batch.checked_mul(each)?];
-    let mut laid = Image { data: vec![0; padded], width: columns, channels };
-    for (n, out) in out.chunks_mut(each).enumerate() {
-        match x {
-            Data::I8(x) => lay(&x[n * image..(n + 1) * image], &axes, &mut laid, |x| x.into()),
-            Data::U8(x) => lay(&x[n * image..(n + 1) * image], &axes, &mut laid, |x| x.into()),
-            _ => return None,
+    let images = x.chunks(image).zip(out.chunks_mut(each));
+    match filters {
+        Filters::Dense(kernels, groups) => {
+            let words = shape.groups * kernels.form.words(shape.channels) * lines * line;
+            let mut laid = Image { data: vec![kernels.form.zero(flip); words], lines, line };
+            for (x, out) in images {
+                lay(exec, kernels.form, shape, &axes, (x, flip), &mut laid);
+                dense(exec, kernels, &axes, &laid, groups, end, out);
+            }
         }
-        match filters {
-            Filters::Dense(groups) => dense(exec, &axes, shape, &laid, groups, out),
-            Filters::Depthwise(weights) => depthwise(exec, &axes, &laid, weights, out),
+        Filters::Depthwise(weights) => {
+            for (x, out) in images {
+                let sums = depthwise(exec, &axes, (x, flip), (lines, line), weights);
+                for (c, (sums, out)) in sums.chunks(positions).zip(out.chunks_mut(positions)).enumerate() {
+                    end.along(c, sums, out);
+                }
+            }
         }
     }
-    Some(out)
+    Some(())
 }
 
 /// Writes the image inside its padding, which stays 0.
-fn lay<T: Copy>(x: &[T], [height, width]: &[Axis; 2], image: &mut Image, wide: impl Fn(T) -> i16) {
-    let (channels, line) = (image.channels, image.width);
-    for (c, plane) in x.chunks(height.input * width.input).enumerate() {
-        for (h, row) in plane.chunks(width.input).enumerate() {
-            let first = ((h + height.pad_begin) * line + width.pad_begin) * channels + c;
-            for (w, &value) in row.iter().enumerate() {
-                image.data[first + w * channels] = wide(value);
-            }
+fn lay(
+    exec: &Exec,
+    form: Form,
+    shape: &ConvShape,
+    [height, width]: &[Axis; 2],
+    (x, flip): (&[u8], u8),
+    image: &mut Image,
+) {
+    let (plane, size, words) = (height.input * width.input, form.elements(), form.words(shape.channels));
+    for (word, laid) in image.data.chunks_mut(image.lines * image.line).enumerate() {
+        let (first, end) = (word / words * shape.channels, (word / words + 1) * shape.channels);
+        let first = first + word % words * size;
+        // Beyond the last channel any other does.
+        let planes: [&[u8]; 4] = std::array::from_fn(|i| &x[(first + i).min(end - 1) * plane..][..plane]);
+        for h in 0..height.input {
+            let rows = planes.map(|plane| &plane[h * width.input..(h + 1) * width.input]);
+            let at = (h + height.pad_begin) * image.line + width.pad_begin;
+            interleave(exec.isa, form, &rows, flip, &mut laid[at..at + width.input]);
         }
     }
 }
 
-fn dense(exec: &Exec, axes: &[Axis; 2], shape: &ConvShape, image: &Image, groups: &[Rows], out: &mut [i32]) {
+fn dense<T: Element>(
+    exec: &Exec,
+    kernels: &Kernels,
+    axes: &[Axis; 2],
+    image: &Image,
+    groups: &[Rows],
+    end: &End<'_>,
+    out: &mut [T],
+) {
     let [height, width] = axes;
     let positions = height.output * width.output;
-    let (each, stride) = (shape.filters / shape.groups, groups[0].stride);
-    let at_once = (PATCHES / stride.max(1)).clamp(3, positions.max(3)).div_ceil(exec.pool.threads());
+    let (each, words) = (groups[0].count(), groups[0].words);
+    let plane = image.lines * image.line;
+    let volume = height.kernel * width.kernel;
+    // Where in the image the words of a patch are, from its first one.
+    let places: Vec<usize> = (0..words)
+        .map(|word| {
+            let (kh, kw) = (word % volume / width.kernel, word % volume % width.kernel);
+            word / volume * plane + kh * height.dilation * image.line + kw * width.dilation
+        })
+        .collect();
+    let at_once = positions.div_ceil(exec.pool.threads()).next_multiple_of(LANES).min(POSITIONS);
     let chunks = positions.div_ceil(at_once);
     let to = Shared(out.as_mut_ptr());
     exec.pool.run_ranges(groups.len() * chunks, 1, |range| {
+        let (mut patches, mut sums) = (Panels::zeroed(at_once, words), vec![0; FILTERS.min(each) * at_once]);
         for unit in range {
-            let (group, chunk) = (unit / chunks, unit % chunks);
-            let first = chunk * at_once;
-            let count = at_once.min(positions - first);
-            let mut patches = Rows::zeroed(count, shape.channels * height.kernel * width.kernel);
-            for i in 0..count {
-                let (row, column) = ((first + i) / width.output, (first + i) % width.output);
-                patch(
-                    axes,
-                    image,
-                    (row, column),
-                    (group * shape.channels, shape.channels),
-                    patches.row_mut(i),
-                );
+            let (group, first) = (unit / chunks, unit % chunks * at_once);
+            let (line, image) = (image.line, &image.data[group * (words / volume) * plane..]);
+            patches.columns = at_once.min(positions - first);
+            let count = patches.columns.div_ceil(LANES) * words;
+            patches.lines.truncate(count);
+            patches.lines.resize(count, Line([0; LANES]));
+            for (i, panel) in patches.lines.chunks_mut(words).enumerate() {
+                // Beyond the last position the last one again.
+                let firsts: [usize; LANES] = std::array::from_fn(|lane| {
+                    let position = (first + i * LANES + lane).min(positions - 1);
+                    let (row, column) = (position / width.output, position % width.output);
+                    row * height.stride * line + column * width.stride
+                });
+                gather(exec.isa, image, &firsts, &places, panel);
             }
-            // SAFETY: this unit alone writes these filters and positions; the processor has the instruction set.
-            unsafe {
-                let out = to.get().add(group * each * positions + first);
-                products(exec.isa, &patches, &groups[group], Place { out, row: 1, column: positions });
-            }
-        }
-    });
-}
-
-/// The input under one output position, for some channels.
-fn patch(
-    [height, width]: &[Axis; 2],
-    image: &Image,
-    (row, column): (usize, usize),
-    (channel, channels): (usize, usize),
-    to: &mut [i16],
-) {
-    let whole = channels == image.channels && width.dilation == 1;
-    let run = if whole { width.kernel * channels } else { channels };
-    let steps = if whole { 1 } else { width.kernel };
-    let mut at = 0;
-    for kh in 0..height.kernel {
-        let line = (row * height.stride + kh * height.dilation) * image.width + column * width.stride;
-        for kw in 0..steps {
-            let from = (line + kw * width.dilation) * image.channels + channel;
-            to[at..at + run].copy_from_slice(&image.data[from..from + run]);
-            at += run;
-        }
-    }
-}
-
-fn depthwise(exec: &Exec, axes: &[Axis; 2], image: &Image, weights: &[i16], out: &mut [i32]) {
-    let [height, width] = axes;
-    let (positions, channels) = (height.output * width.output, image.channels);
-    let to = Shared(out.as_mut_ptr());
-    exec.pool.run_ranges(height.output, 1, |rows| {
-        let mut sums = vec![0_i32; channels];
-        for (row, column) in rows.flat_map(|row| (0..width.output).map(move |column| (row, column))) {
-            sums.fill(0);
-            for (k, taps) in weights.chunks(channels).enumerate() {
-                let (kh, kw) = (k / width.kernel, k % width.kernel);
-                let line = (row * height.stride + kh * height.dilation) * image.width;
-                let from = (line + column * width.stride + kw * width.dilation) * channels;
-                tap(exec.isa, &image.data[from..from + channels], taps, &mut sums);
-            }
-            for (c, sum) in sums.iter().enumerate() {
-                // SAFETY: these rows of the output are this range's alone.
-                unsafe { *to.get().add(c * positions + row * width.output + column) = *sum };
+            let count = patches.columns;
+            for filter in (0..each).step_by(FILTERS) {
+                let some = filter..each.min(filter + FILTERS);
+                // SAFETY: the accumulators have room for so many filters and positions.
+                unsafe {
+                    let place = Place { out: sums.as_mut_ptr(), row: count };
+                    kernels.products(&groups[group], some.clone(), &patches, place);
+                }
+                for (filter, sums) in some.zip(sums.chunks(count)) {
+                    let filter = group * each + filter;
+                    // SAFETY: this unit alone writes these positions of this filter, which are within the output.
+                    let out = unsafe {
+                        std::slice::from_raw_parts_mut(to.get().add(filter * positions + first), count)
+                    };
+                    end.along(filter, sums, out);
+                }
             }
         }
     });
 }
 
+/// `lines[i][lane] = image[firsts[lane] + places[i]]`.
 #[inline(always)]
-fn tap_body(x: &[i16], w: &[i16], sums: &mut [i32]) {
-    for ((sum, x), w) in sums.iter_mut().zip(x).zip(w) {
-        *sum = sum.wrapping_add(i32::from(*x) * i32::from(*w));
+fn gather_body(image: &[i32], firsts: &[usize; LANES], places: &[usize], lines: &mut [Line]) {
+    let side_by_side = firsts.iter().enumerate().all(|(lane, first)| *first == firsts[0] + lane);
+    for (line, place) in lines.iter_mut().zip(places) {
+        if side_by_side {
+            line.0.copy_from_slice(&image[firsts[0] + place..][..LANES]);
+        } else {
+            let image = &image[*place..];
+            line.0 = firsts.map(|first| image[first]);
+        }
     }
 }
 
 per_isa! {
-    /// `sums += x * w`.
-    fn tap = tap_body(x: &[i16], w: &[i16], sums: &mut [i32])
+    /// Words of patches, one patch a lane.
+    fn gather = gather_body(image: &[i32], firsts: &[usize; LANES], places: &[usize], lines: &mut [Line])
 }

@@ -8,9 +8,10 @@ use hallmark_model::ops::quantised::{self, MAX_MULTIPLIER, Requantize};
 use hallmark_model::ops::window::{Axis, Geometry};
 use hallmark_receipt::{DType, Data, Tensor, tensor};
 
-use super::end::{Scale, finish};
+use super::end::{End, Scale};
 use super::{Cx, Kernel, X};
 use crate::error::Stop;
+use crate::kernels::par;
 use crate::kernels::simd::per_isa;
 use crate::memory::bytes;
 use crate::plan::Constants;
@@ -29,6 +30,7 @@ pub(super) fn select(node: &Node, constants: &Constants) -> Option<Box<dyn Kerne
             let multipliers = constant(1).filter(|m| m.shape().len() <= 1)?.as_slice::<i32>()?.to_vec();
             let known =
                 !multipliers.is_empty() && multipliers.iter().all(|m| (1..=MAX_MULTIPLIER).contains(m));
+            let known = known && matches!(parameters.to, DType::I8 | DType::U8);
             known.then(|| Box::new(Rescale(Scale { parameters, multipliers })))?
         }
         (Domain::Hallmark, "Table") => Box::new(Table::new(&node.attrs)?),
@@ -60,11 +62,16 @@ impl Quantize {
     }
 }
 
-/// `saturate(round(x / scale))`, ties to even; NaN gives 0.
+/// Adding it leaves the nearest integer, ties to even, in the lowest bits of the sum.
+const ROUND: f32 = 12_582_912.0;
+
+/// `saturate(round(x / scale))`, ties to even; NaN gives 0. In a form without branches.
 #[inline(always)]
 fn quantize_body(x: &[f32], scale: f32, y: &mut [i8]) {
     for (y, x) in y.iter_mut().zip(x) {
-        *y = (x / scale).round_ties_even().clamp(-128.0, 127.0) as i8;
+        let x = x / scale;
+        let x = if x.is_nan() { 0.0 } else { x };
+        *y = (x.clamp(-128.0, 127.0) + ROUND).to_bits() as i8;
     }
 }
 
@@ -100,25 +107,34 @@ impl Dequantize {
 
 /// `x * scale`, for runs of `inner` elements of one scale.
 #[inline(always)]
-fn dequantize_body(x: &[i32], scales: &[f32], inner: usize, y: &mut [f32]) {
+fn dequantize_body(x: &Data, scales: &[f32], inner: usize, y: &mut [f32]) {
+    match x {
+        Data::I8(x) => dequantize_all(x, scales, inner, y),
+        Data::U8(x) => dequantize_all(x, scales, inner, y),
+        Data::I32(x) => dequantize_all(x, scales, inner, y),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn dequantize_all<T: Copy + Into<i32>>(x: &[T], scales: &[f32], inner: usize, y: &mut [f32]) {
+    let one = |x: T, scale: f32| canonical_f32(x.into() as f32 * scale);
     if let &[scale] = scales {
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = canonical_f32(*x as f32 * scale));
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = one(*x, scale));
     } else if inner == 1 {
         for (x, y) in x.chunks(scales.len()).zip(y.chunks_mut(scales.len())) {
-            for ((y, x), scale) in y.iter_mut().zip(x).zip(scales) {
-                *y = canonical_f32(*x as f32 * scale);
-            }
+            y.iter_mut().zip(x).zip(scales).for_each(|((y, x), scale)| *y = one(*x, *scale));
         }
     } else {
         for ((x, y), scale) in x.chunks(inner).zip(y.chunks_mut(inner)).zip(scales.iter().cycle()) {
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = canonical_f32(*x as f32 * scale));
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = one(*x, *scale));
         }
     }
 }
 
 per_isa! {
-    /// DequantizeLinear of a tensor.
-    fn dequantize = dequantize_body(x: &[i32], scales: &[f32], inner: usize, y: &mut [f32])
+    /// DequantizeLinear of a tensor of int8, uint8 or int32.
+    fn dequantize = dequantize_body(x: &Data, scales: &[f32], inner: usize, y: &mut [f32])
 }
 
 impl Kernel for Dequantize {
@@ -134,20 +150,9 @@ impl Kernel for Dequantize {
             return Ok(None);
         }
         let mut y = cx.arena.take(x.len())?;
-        let wide: Vec<i32>;
-        let x = match cx.input(X).map(Tensor::data) {
-            Some(Data::I32(x)) => x.as_slice(),
-            Some(Data::I8(x)) => {
-                wide = x.iter().map(|&x| x.into()).collect();
-                &wide
-            }
-            Some(Data::U8(x)) => {
-                wide = x.iter().map(|&x| x.into()).collect();
-                &wide
-            }
-            _ => &[],
-        };
-        dequantize(cx.exec.isa, x, &self.scales, inner, &mut y);
+        if let Some(x) = cx.input(X) {
+            dequantize(cx.exec.isa, x.data(), &self.scales, inner, &mut y);
+        }
         Ok(Some(vec![Tensor::from_vec(shape, y)?]))
     }
 }
@@ -166,14 +171,39 @@ impl Kernel for Rescale {
             _ if multipliers.len() == 1 => 1,
             _ => return Ok(None),
         };
-        let held = sums.len().saturating_mul(size_of::<i32>());
-        if cx.arena.left() < held || sums.is_empty() {
+        let (channels, total) = (multipliers.len(), sums.len());
+        if total == 0 {
             return Ok(None);
         }
-        let Some(data) = finish(cx.exec, sums.to_vec(), inner, None, Some(&self.0)) else { return Ok(None) };
+        let end = End::new(cx.exec.isa, channels, None, Some(&self.0));
+        let mut out = vec![0_u8; total];
+        // Where channels lie side by side a run is a row of all of them.
+        let side_by_side = inner == 1 && channels > 1;
+        let run = match channels {
+            1 => RUN,
+            _ if side_by_side => channels,
+            _ => inner.max(1),
+        };
+        par::chunks(cx.exec, &mut out, run, 2, |start, out| {
+            let sums = &sums[start..start + out.len()];
+            if side_by_side {
+                end.across(sums, out);
+            } else {
+                for (i, (sums, out)) in sums.chunks(run).zip(out.chunks_mut(run)).enumerate() {
+                    end.along((start / run + i) % channels, sums, out);
+                }
+            }
+        });
+        let data = match parameters.to {
+            DType::U8 => Data::U8(out),
+            _ => Data::I8(out.into_iter().map(u8::cast_signed).collect()),
+        };
         one(cx, shape, data)
     }
 }
+
+/// Elements of a run where all have one multiplier.
+const RUN: usize = 1 << 14;
 
 /// Table.
 #[derive(Debug)]
