@@ -40,7 +40,7 @@ fn languages() {
     let onnx = include_bytes!("../../../../models/phrase-language/model.onnx");
     shipped(onnx, |random| {
         let words = 5 + random.below(27);
-        let token = |i: usize, random: &mut Random| if i < words { 1 + random.below(27) as i64 } else { 0 };
+        let token = |i: usize, random: &mut Random| if i < words { 1 + random.below(26) as i64 } else { 0 };
         Tensor::from_vec(vec![1, 32], (0..32).map(|i| token(i, random)).collect::<Vec<i64>>())
             .expect("tokens")
     });
