@@ -1,5 +1,4 @@
 //! Operators of quantised graphs, alone and in the chains that one kernel takes: the reference's bits on every instruction set.
-#![allow(clippy::unwrap_used)]
 #![allow(clippy::unwrap_used)] // Helpers are outside of `#[test]` functions.
 
 mod common;
