@@ -135,14 +135,14 @@ mod tests {
         let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let attrs = [("axis".to_owned(), Attr::Int(0))];
         writer.node(Domain::Onnx, "QuantizeLinear", names(&["x", "scale", "zero"]), names(&["q"]), attrs);
-        let table = Attr::Ints((0..256).map(|i| i - 140).collect());
+        let table = Attr::Ints((0..256).map(|i| 127 - i).collect());
         let attrs = [("table".to_owned(), table), ("to".to_owned(), Attr::Int(3))];
         writer.node(Domain::Hallmark, "Table", names(&["q"]), names(&["y"]), attrs);
         writer.output("y", &info(DType::I8));
         let graph = import(&writer.finish(21), &NoExternalData, &Limits::default()).unwrap();
         let x = Tensor::from_vec(vec![1, 2], vec![1.0_f32, -64.0]).unwrap();
         let y = crate::reference::run(&graph, &[&x], 1 << 20).unwrap();
-        assert_eq!(y, [Tensor::from_vec(vec![1, 2], vec![-10_i8, -128]).unwrap()]);
+        assert_eq!(y, [Tensor::from_vec(vec![1, 2], vec![-3_i8, 127]).unwrap()]);
         assert_eq!(graph.nodes[0].version, 21);
         assert_eq!((graph.nodes[1].op.domain, graph.nodes[1].version), (Domain::Hallmark, 1));
     }

@@ -30,9 +30,9 @@ pub const MAX_MULTIPLIER: i32 = 1 << 15;
 /// The greatest entry of IntegerSoftmax's table.
 pub const MAX_EXPONENTIAL: i32 = 4095;
 /// The greatest gain of IntegerNormalize.
-pub const MAX_GAIN: i64 = 1 << 14;
-/// What the squares of one row of IntegerNormalize, and its epsilon, stay below.
-pub const MAX_SQUARES: i64 = 1 << 30;
+pub const MAX_GAIN: i64 = (1 << 12) - 1;
+/// What the squares of one row of IntegerNormalize, and its epsilon, stay below: the bound of every integer (§4).
+pub const MAX_SQUARES: i64 = (1 << 30) - (1 << 24);
 
 /// The parameters of Requantize (§2.1), checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,9 +19,6 @@ pub const OPERATORS: &[Operator] = &[
 /// Bits that an identity's values stay below, so that none reaches half of the field.
 const MAX_BITS: usize = 29;
 
-/// What the squares of a row and epsilon stay below: they are a column.
-const MAX_SQUARES: u64 = (1 << 30) - (1 << 24);
-
 /// Bits of `n`.
 fn bits(n: u64) -> usize {
     n.checked_ilog2().map_or(0, |log| log as usize + 1)
@@ -129,12 +126,10 @@ fn normalize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
         centred.add(-1, wide);
     }
     // |c| is at most 255 n; d its rounded quotient.
-    let greatest = ((255 * n as u64 + (1 << shift >> 1)) >> shift) + 1;
-    let width = bits(greatest);
-    let squares = greatest.checked_mul(greatest).and_then(|square| square.checked_mul(n as u64));
-    if squares.is_none_or(|v| v.saturating_add(epsilon.unsigned_abs()) >= MAX_SQUARES) {
+    let Some(greatest) = form.most(n) else {
         return Err(Builder::fail(node, "the squares of its row may leave the field"));
-    }
+    };
+    let width = bits(greatest.unsigned_abs());
     let d = if shift == 0 {
         let column = builder.column(centred)?;
         Expr::column(column, &shape)
@@ -168,6 +163,6 @@ fn normalize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     range(builder, slack, 16)?;
     let mut dividend = Expr::zero(shape);
     dividend.add(gain, d);
-    let u = round_divide(builder, node, dividend, &s, [15, bits(gain.unsigned_abs() + 1)])?;
+    let u = round_divide(builder, node, dividend, &s, [15, bits(gain.unsigned_abs())])?;
     builder.set(node, u)
 }

@@ -170,7 +170,7 @@ fn what_is_lacking_is_said() {
         }
     };
     assert_eq!(outcome(&bundle, &policy), "passed");
-    assert_eq!(outcome(&bundle, &Policy { proof_bits: 118, ..policy.clone() }), "proof-bits");
+    assert_eq!(outcome(&bundle, &Policy { proof_bits: 150, ..policy.clone() }), "proof-bits");
     let high = proved(tiny, &[1], Security::High).remove(0);
     assert_eq!(outcome(&high, &Policy { proof_bits: 118, ..policy.clone() }), "passed");
     for (side, hidden) in [

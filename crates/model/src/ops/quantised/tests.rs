@@ -113,7 +113,7 @@ proptest! {
     fn normalize_is_the_written_formula(
         x in prop::collection::vec(any::<i8>(), 1..40), center in 0..=1_i64, shift in 4..=8_i64, epsilon in 1..1000_i64,
     ) {
-        let attrs = ints(&[("center", center), ("shift", shift), ("epsilon", epsilon), ("gain", 16_384)]);
+        let attrs = ints(&[("center", center), ("shift", shift), ("epsilon", epsilon), ("gain", 4095)]);
         let y = hallmark_one("IntegerNormalize", &attrs, &[&Tensor::vector(x.clone())]);
         let y = y.as_slice::<i16>().unwrap();
         let (n, sum) = (x.len() as i128, x.iter().map(|x| i128::from(*x)).sum::<i128>());
@@ -121,7 +121,7 @@ proptest! {
         let squares: i128 = x.iter().map(|x| d(*x) * d(*x)).sum::<i128>() + i128::from(epsilon);
         let root = (0_i128..).take_while(|s| s * s <= squares).last().unwrap();
         for (y, x) in y.iter().zip(&x) {
-            prop_assert_eq!(i128::from(*y), nearest(16_384 * d(*x), root));
+            prop_assert_eq!(i128::from(*y), nearest(4095 * d(*x), root));
         }
     }
 }
