@@ -126,7 +126,7 @@ fn what_is_tampered_with_is_refused_with_its_own_reason() {
     let absent = changed(&|zk| zk["claims"] = serde_json::json!(["00".repeat(32)]));
     refuse("absent.json", &absent, "bundle", "format");
     // The same proof, said to be at another level.
-    refuse("level.json", &changed(&|zk| zk["security"] = "standard".into()), "proof", "proof");
+    refuse("level.json", &changed(&|zk| zk["security"] = "high".into()), "proof", "proof");
     let flip = |zk: &mut Value, member: &str, at: usize| {
         use base64::Engine as _;
         let engine = base64::engine::general_purpose::STANDARD;
