@@ -6,7 +6,7 @@ use hallmark_model::reference::{self, RunError};
 use hallmark_model::skeleton::{Skeleton, SkeletonError};
 use hallmark_receipt::{Digest, Tensor, proof};
 
-use crate::circuit::{Circuit, log2};
+use crate::circuit::Circuit;
 use crate::lower::{LowerError, Split, lower};
 use crate::pcs::{Pcs, Root, Security, Whir};
 use crate::plain;
@@ -211,9 +211,4 @@ impl Placed<'_> {
         proven.check_row(opened.index, &rows.ok_or(CheckError::Integers)?)?;
         Ok(bits)
     }
-}
-
-/// Padded elements of one request's row of a column.
-pub fn row_len(circuit: &Circuit, column: crate::circuit::ColumnId) -> usize {
-    circuit.column(column).shape.padded() >> log2(circuit.requests)
 }

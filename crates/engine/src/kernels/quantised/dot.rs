@@ -53,6 +53,8 @@ pub(super) struct Kernels {
 impl Kernels {
     /// Those of `isa`, or of the portable path where the processor lacks it; weights of uint8 have no place in signed bytes.
     pub(super) fn of(isa: Isa, weights: Weights, signed: bool) -> &'static Self {
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = signed; // Only the instructions of x86 multiply signed bytes.
         let [panels, rows] = match isa.or_portable() {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 if signed && std::arch::is_x86_feature_detected!("avx512vnni") => {
