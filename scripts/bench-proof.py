@@ -1,14 +1,17 @@
-"""Proofs beside ezkl's, one thread each, of networks of the same shapes: `./x bench-proof [MODEL ..] [--peer MODEL ..]`.
+"""Proofs beside ezkl's, one thread each, of the same trained networks: `./x bench-proof [NETWORK ..] [--peer NETWORK ..]`.
 
-Ours is `crates/proof/examples/prove_bench` (from quantised input to proof bytes, the model's commitment at hand). ezkl runs offline
-with a setup of its own (`gen_srs`) on an ONNX file of the same layers; what it needs once a model (keys) is printed apart. By default
-ezkl proves the perceptron alone; `--peer lenet` takes some minutes and 12 GB.
+The networks are `models/proof_networks.py`'s, trained on first use. `hallmark model quantize` makes integers of them, and its error and
+the accuracy before and after stand in the table. Times are of `crates/proof/examples/prove_bench`: from quantised input to proof bytes, the
+model's commitment at hand. ezkl runs offline on the float network with a setup of its own (`gen_srs`); what it needs once a model (keys)
+is printed apart. By default ezkl proves the perceptron alone; `--peer mlp lenet` takes some minutes and 12 GB.
 """
 
 import argparse
 import json
 import os
+import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,57 +19,10 @@ import time
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
-
-def dense(nodes, weights, x, y, k, n, rng):
-    weights += [
-        numpy_helper.from_array(rng.normal(0, k**-0.5, (k, n)).astype(np.float32), f"{y}.w"),
-        numpy_helper.from_array(rng.normal(0, 0.1, n).astype(np.float32), f"{y}.b"),
-    ]
-    nodes.append(helper.make_node("Gemm", [x, f"{y}.w", f"{y}.b"], [y]))
-
-
-def conv(nodes, weights, x, y, shape, pad, rng):
-    scale = (shape[1] * shape[2] * shape[3]) ** -0.5
-    weights += [
-        numpy_helper.from_array(rng.normal(0, scale, shape).astype(np.float32), f"{y}.w"),
-        numpy_helper.from_array(rng.normal(0, 0.1, shape[0]).astype(np.float32), f"{y}.b"),
-    ]
-    nodes.append(helper.make_node("Conv", [x, f"{y}.w", f"{y}.b"], [y], pads=[pad] * 4, kernel_shape=shape[2:]))
-
-
-def mlp(nodes, weights, rng):
-    widths = [64, 64, 32, 10]
-    at = "x"
-    for layer, (k, n) in enumerate(zip(widths, widths[1:])):
-        dense(nodes, weights, at, f"d{layer}", k, n, rng)
-        at = f"d{layer}"
-        if layer < 2:
-            nodes.append(helper.make_node("Relu", [at], [f"r{layer}"]))
-            at = f"r{layer}"
-    return at, [1, 64]
-
-
-def lenet(nodes, weights, rng):
-    at, channels = "x", 1
-    for layer, (filters, pad) in enumerate([(6, 2), (16, 0)]):
-        conv(nodes, weights, at, f"c{layer}", [filters, channels, 5, 5], pad, rng)
-        nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"cr{layer}"]))
-        nodes.append(helper.make_node("MaxPool", [f"cr{layer}"], [f"p{layer}"], kernel_shape=[2, 2], strides=[2, 2]))
-        at, channels = f"p{layer}", filters
-    nodes.append(helper.make_node("Flatten", [at], ["flat"]))
-    at = "flat"
-    for layer, (k, n) in enumerate([(400, 120), (120, 84), (84, 10)]):
-        dense(nodes, weights, at, f"d{layer}", k, n, rng)
-        at = f"d{layer}"
-        if layer < 2:
-            nodes.append(helper.make_node("Relu", [at], [f"r{layer}"]))
-            at = f"r{layer}"
-    return at, [1, 1, 28, 28]
-
-
-PEERS = {"mlp": mlp, "lenet": lenet}
+NETWORKS = ["mlp", "lenet", "dense", "cnn", "encoder"]
+# Requests of one proof for the row `batch`, which are requests to the network `dense`.
+BATCH = 64
 
 
 def timed(f, *args, **kwargs):
@@ -75,26 +31,19 @@ def timed(f, *args, **kwargs):
     return time.perf_counter() - start
 
 
-def ezkl_times(name):
+def ezkl_times(folder):
     """Times of ezkl in this process, which the caller starts anew for each model."""
     import ezkl
 
-    rng = np.random.default_rng(1)
-    nodes, weights = [], []
-    out, shape = PEERS[name](nodes, weights, rng)
-    graph = helper.make_graph(
-        nodes,
-        name,
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(out, TensorProto.FLOAT, [1, 10])],
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    with tempfile.TemporaryDirectory() as folder:
-        at = lambda file: os.path.join(folder, file)
+    model = onnx.load(folder / "model.onnx")
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    [held] = np.load(folder / "held.npz").values()
+    with tempfile.TemporaryDirectory() as scratch:
+        at = lambda file: os.path.join(scratch, file)
         onnx.save(model, at("model.onnx"))
         with open(at("input.json"), "w") as file:
-            json.dump({"input_data": [rng.uniform(-1, 1, int(np.prod(shape))).tolist()]}, file)
+            json.dump({"input_data": [held[0].astype(float).ravel().tolist()]}, file)
         ezkl.gen_settings(at("model.onnx"), at("settings.json"))
         ezkl.calibrate_settings(at("input.json"), at("model.onnx"), at("settings.json"), "resources")
         ezkl.compile_circuit(at("model.onnx"), at("model.compiled"), at("settings.json"))
@@ -111,7 +60,7 @@ def ezkl_times(name):
         key = os.path.getsize(at("pk"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return {
-        "model": name,
+        "model": folder.name,
         "prove_ms": 1e3 * (witness + proving),
         "verify_ms": 1e3 * verifying,
         "proof_kib": size / 1024,
@@ -128,39 +77,73 @@ def one_thread(command):
     return [json.loads(line) for line in out.stdout.decode().splitlines() if line.startswith("{")]
 
 
+def quantised(hallmark, folder):
+    """Makes quantised.onnx and rows.bin in the folder of a network; the quantiser's report with the accuracy on held-out rows."""
+    with tempfile.TemporaryDirectory() as home:
+        def run(*args):
+            return subprocess.run([hallmark, "--home", home, "--json", *map(str, args)], stdout=subprocess.PIPE, check=True).stdout
+
+        def accuracy(model):
+            run("infer", model, "--input", folder / "held.npz", "--output", folder / "answers.npz")
+            [answers] = np.load(folder / "answers.npz").values()
+            return float((answers.argmax(1) == np.load(folder / "labels.npy")).mean())
+
+        report = json.loads(
+            run("model", "quantize", folder / "model.onnx", "--calibrate", folder / "calibrate.npz", "--name", folder.name)
+        )
+        shutil.copy(pathlib.Path(home) / "models" / report["id"] / "files" / "model.onnx", folder / "quantised.onnx")
+        [held] = np.load(folder / "held.npz").values()
+        (folder / "rows.bin").write_bytes(held[:BATCH].tobytes())
+        report["accuracy"] = {"before": accuracy(folder / "model.onnx"), "after": accuracy(folder.name)}
+        return report
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("models", nargs="*")
-    parser.add_argument("--peer", nargs="*", default=["mlp"], choices=sorted(PEERS))
+    parser.add_argument("networks", nargs="*", choices=[[], *NETWORKS, "batch"])
+    parser.add_argument("--peer", nargs="*", default=["mlp"], choices=NETWORKS)
     parser.add_argument("--rounds", default="5")
-    parser.add_argument("--ours", required=not any(arg.startswith("--ezkl") for arg in sys.argv))
-    parser.add_argument("--ezkl")
+    parser.add_argument("--work", type=pathlib.Path, help="a folder for the trained networks")
+    parser.add_argument("--ours", help="prove_bench")
+    parser.add_argument("--hallmark", help="the release binary")
+    parser.add_argument("--ezkl", type=pathlib.Path)
     args = parser.parse_args()
     if args.ezkl:
         print(json.dumps(ezkl_times(args.ezkl)))
         return
+    wanted = args.networks or [*NETWORKS, "batch"]
+    source = {name: "dense" if name == "batch" else name for name in wanted}
+    needed = dict.fromkeys([*source.values(), *args.peer])
+    missing = [name for name in needed if not (args.work / name / "model.onnx").exists()]
+    if missing:
+        script = pathlib.Path(__file__).parent.parent / "models" / "proof_networks.py"
+        print(f"training {', '.join(missing)} (minutes)", file=sys.stderr)
+        subprocess.run([sys.executable, script, args.work, *missing], check=True)
+    reports = {name: quantised(args.hallmark, args.work / name) for name in dict.fromkeys(source.values())}
     peers = {}
     for name in args.peer:
-        [peers[name]] = one_thread([sys.executable, __file__, "--ezkl", name])
-    print("| model | parameters | requests | prove | verify | proof | bits | memory | ezkl: prove | verify | proof | memory | ratio |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
-    ours = []
-    for name in args.models or ["mlp", "lenet", "dense", "cnn", "encoder", "batch"]:
-        ours += one_thread([args.ours, name, "--rounds", args.rounds])
-    for row in ours:
-        peer = peers.get(row["model"])
+        [peers[name]] = one_thread([sys.executable, __file__, "--ezkl", str(args.work / name)])
+    print("| network | parameters | accuracy: float | int8 | prove | verify | proof | bits | memory | commit, once | ezkl: prove | verify | proof | memory | ratio |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for name in wanted:
+        requests = BATCH if name == "batch" else 1
+        command = [args.ours, str(args.work / source[name]), "--requests", str(requests), "--rounds", args.rounds]
+        [row] = one_thread(command)
+        before, after = reports[source[name]]["accuracy"].values()
+        peer = peers.get(name)
         theirs = (
             f"{peer['prove_ms'] / 1e3:.1f} s | {peer['verify_ms']:.0f} ms | {peer['proof_kib']:.0f} KiB | "
-            f"{peer['peak_mb']} MB | {peer['prove_ms'] / row['prove_ms']:.0f} x"
+            f"{peer['peak_mb']:,} MB | {peer['prove_ms'] / row['prove_ms']:,.0f} x"
             if peer
             else "| | | |"
         )
+        each = f" ({row['prove_ms'] / requests:.1f} a request)" if requests > 1 else ""
         print(
-            f"| {row['model']} | {row['parameters']:,} | {row['requests']} | {row['prove_ms']:.0f} ms | "
-            f"{row['verify_ms']:.1f} ms | {row['proof_kib']:.0f} KiB | {row['bits']:.1f} | {row['peak_mb']} MB | {theirs} |"
+            f"| {name} | {row['parameters']:,} | {before:.2%} | {after:.2%} | {row['prove_ms']:.0f} ms{each} | {row['verify_ms']:.1f} ms | "
+            f"{row['proof_kib']:.0f} KiB | {row['bits']:.1f} | {row['peak_mb']} MB | {row['commit_ms']:.0f} ms | {theirs} |"
         )
     for peer in peers.values():
-        print(f"ezkl, once for {peer['model']}: keys {peer['keys_ms'] / 1e3:.1f} s, {peer['key_mb']:.0f} MB", file=sys.stderr)
+        print(f"ezkl, once for {peer['model']}: keys {peer['keys_ms'] / 1e3:.1f} s, {peer['key_mb']:,.0f} MB", file=sys.stderr)
 
 
 if __name__ == "__main__":
