@@ -17,6 +17,9 @@ use crate::witness_row;
 /// Bytes that the parts before and after the integers may take for one value.
 const BUDGET: usize = 1 << 28;
 
+/// The greatest size of free axes that a commitment is tried with.
+const MAX_FREE: usize = 1024;
+
 /// The version of `spec/proof.md`, as manifests and evidence name it.
 pub const VERSION: u32 = 1;
 
@@ -88,21 +91,34 @@ impl Program {
         Ok(Placed { split, digest: self.digest })
     }
 
-    /// For the smallest requests: free axes of the inputs count as 1, as they do for a commitment (`model.md` §6.1).
+    /// For the smallest requests, as a commitment takes them (`model.md` §6.1): all free axes of the inputs are of the least size that the
+    /// model's operators take.
     ///
     /// # Errors
-    /// [`LowerError`] names the node that cannot be proved.
+    /// [`LowerError`] names the node that cannot be proved, at a size of 1 if no size does.
     pub fn smallest(&self) -> Result<Placed<'_>, CheckError> {
-        let info = |id: &hallmark_model::graph::ValueId| {
-            let mut info = self.graph.values.get(id.0).map(|value| value.info.clone()).unwrap_or_default();
-            for dim in info.shape.iter_mut().flatten() {
-                if !matches!(dim, Dim::Known(_)) {
-                    *dim = Dim::Known(1);
+        let of_size = |size: usize| {
+            let info = |id: &hallmark_model::graph::ValueId| {
+                let mut info =
+                    self.graph.values.get(id.0).map(|value| value.info.clone()).unwrap_or_default();
+                for dim in info.shape.iter_mut().flatten() {
+                    if !matches!(dim, Dim::Known(_)) {
+                        *dim = Dim::Known(size);
+                    }
                 }
-            }
-            info
+                info
+            };
+            self.place(&self.graph.inputs.iter().map(info).collect::<Vec<_>>())
         };
-        self.place(&self.graph.inputs.iter().map(info).collect::<Vec<_>>())
+        // Only shapes can differ from size to size.
+        let fits = |placed: &Result<Placed<'_>, CheckError>| {
+            !matches!(placed, Err(CheckError::Lower(LowerError::Infer(_))))
+        };
+        let one = of_size(1);
+        if fits(&one) {
+            return one;
+        }
+        (2..=MAX_FREE).map(of_size).find(fits).unwrap_or(one)
     }
 
     /// For requests like `inputs`.

@@ -1,11 +1,12 @@
 //! Accumulators without weights (`quantised.md` §3.4): products and sums of values, pooling, normalisation.
 
-use hallmark_receipt::DType;
+use hallmark_receipt::{DType, Tensor};
 
 use super::QuantiseError;
 use super::array::Array;
 use super::contract::{is_byte, overflow};
 use super::emit::{Emitter, Quant, Target, nearest};
+use super::normal::{Normal, Rows};
 use super::pattern::{Core, Fused};
 use super::scale::{LIMIT, Toward, choose, product_fits};
 use crate::graph::{Dim, Node, ValueId};
@@ -17,14 +18,24 @@ const MAX_COEFFICIENT: f64 = (1 << 22) as f64;
 /// Steps of the result's type beyond which an addend cannot matter: it saturates whatever it is added to.
 const BEYOND: f64 = 512.0;
 
+/// What factors of sums are whole parts of: many small numbers divide it.
+const PARTS: f64 = 720.0;
+
 /// How far below all other scores masked ones are kept: their share of the greatest is below 1/2000.
 const GAP: f64 = 8.0;
 
 impl Emitter<'_> {
     /// Whatever fills an accumulator.
     pub(super) fn fused(&mut self, id: ValueId, node: &Node, fused: &Fused) -> Result<(), QuantiseError> {
-        let by = fused.scale.single().unwrap_or(1.0);
-        let (sums, unit, bound) = match &fused.core {
+        let most = fused.scale.most();
+        let by = match fused.scale.single() {
+            Some(by) if by > 0.0 => by,
+            // Each element's factor is a whole part of the greatest one.
+            _ if most > 0.0 => most / PARTS,
+            _ => 1.0,
+        };
+        let factors = fused.scale.map(|factor| nearest(factor / by));
+        let (mut sums, unit, mut bound) = match &fused.core {
             Core::Weights { node: index, .. } => {
                 let source = self.source;
                 let core = source.graph.nodes.get(*index).unwrap_or(node);
@@ -39,6 +50,13 @@ impl Emitter<'_> {
                 let (target, shift) = self.target(id, fused);
                 let offset = fused.offset.map(|b| b + shift);
                 let quant = self.linear(node, list, &offset, target)?;
+                self.is(id, quant);
+                return Ok(());
+            }
+            Core::Normal(normal) => {
+                let quant = self.normalize(node, normal)?;
+                let target = Target::of(self.range(id), (fused.low, fused.high));
+                let quant = self.linear(node, vec![(quant, fused.scale.clone())], &fused.offset, target)?;
                 self.is(id, quant);
                 return Ok(());
             }
@@ -75,6 +93,15 @@ impl Emitter<'_> {
                 (sums, x.scale / *count as f64 * by, bound)
             }
         };
+        if factors.uniform() != Some(1.0) {
+            bound = bound.saturating_mul(factors.most() as i64);
+            if bound >= LIMIT {
+                return Err(overflow(node));
+            }
+            let integers = factors.values.iter().map(|x| *x as i32).collect();
+            let factors = self.numbers(factors.shape, integers)?;
+            sums = self.node(Domain::Onnx, "Mul", vec![sums, factors], &[]);
+        }
         self.scaled(id, node, fused, sums, unit, bound)
     }
 
@@ -85,7 +112,7 @@ impl Emitter<'_> {
         let softmax = |reader: &usize| {
             self.source.graph.nodes.get(*reader).is_some_and(|node| node.op.name == "Softmax")
         };
-        if !fused.masks() || !self.source.readers(id).iter().all(softmax) {
+        if !self.plans.masks(fused) || !self.source.readers(id).iter().all(softmax) {
             return (Target::of(range, bounds), 0.0);
         }
         let scale = (range.high - range.low + GAP) / 254.0;
@@ -186,20 +213,16 @@ impl Emitter<'_> {
         self.requantise(sum, (choice.shift, vec![1]), &[total], 0, target)
     }
 
-    /// LayerNormalization of rows of `n`.
-    pub(super) fn normalize(
-        &mut self,
-        id: ValueId,
-        node: &Node,
-        (x, axis, n, epsilon): (ValueId, i64, usize, f64),
-        (scale, offset): (&Array, &Array),
-    ) -> Result<(), QuantiseError> {
-        let x = self.signed(node, x)?;
+    /// The normalised values, as integers.
+    fn normalize(&mut self, node: &Node, normal: &Normal) -> Result<Quant, QuantiseError> {
+        let Normal { rows, n, center, epsilon, .. } = *normal;
+        let x = self.signed(node, normal.x)?;
         let cube = (n as f64).powi(3);
+        let axis = if let Rows::Axis(axis) = rows { i64::try_from(axis).unwrap_or(-1) } else { -1 };
         let parameters = (0..=24_u32).find_map(|shift| {
             let units = x.scale * f64::from(1_u32 << shift);
             let epsilon = nearest(epsilon * cube / (units * units)).clamp(1.0, 1e18) as i64;
-            let parameters = Normalize { axis, center: true, shift, epsilon, gain: MAX_GAIN };
+            let parameters = Normalize { axis, center, shift, epsilon, gain: MAX_GAIN };
             parameters.most(n).map(|_| parameters)
         });
         let refuse = || QuantiseError::unsupported(node, "its rows are too long, or hardly differ from 0");
@@ -211,12 +234,17 @@ impl Emitter<'_> {
             ("gain", gain),
             ("shift", shift.into()),
         ];
-        let name = self.node(Domain::Hallmark, "IntegerNormalize", vec![x.name], &attrs);
+        let mut from = x.name.clone();
+        if let Rows::Parts(parts) = rows {
+            let shape = self.constant(&Tensor::vector(vec![0, i64::try_from(parts).unwrap_or(-1), -1]));
+            from = self.node(Domain::Onnx, "Reshape", vec![from, shape], &[]);
+        }
+        let mut name = self.node(Domain::Hallmark, "IntegerNormalize", vec![from], &attrs);
+        if let Rows::Parts(_) = rows {
+            let shape = self.node(Domain::Onnx, "Shape", vec![x.name], &[]);
+            name = self.node(Domain::Onnx, "Reshape", vec![name, shape], &[]);
+        }
         let unit = (n as f64).sqrt() / gain as f64;
-        let normal = Quant { name, dtype: DType::I16, scale: unit, low: -gain, high: gain };
-        let target = Target::of(self.range(id), (f64::NEG_INFINITY, f64::INFINITY));
-        let quant = self.linear(node, vec![(normal, scale.clone())], offset, target)?;
-        self.is(id, quant);
-        Ok(())
+        Ok(Quant { name, dtype: DType::I16, scale: unit, low: -gain, high: gain })
     }
 }

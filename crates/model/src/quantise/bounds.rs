@@ -277,8 +277,8 @@ impl Walk<'_> {
             (
                 Domain::Onnx,
                 "DepthToSpace" | "Expand" | "Flatten" | "Gather" | "GatherElements" | "GatherND" | "Identity"
-                | "MaxPool" | "Reshape" | "ReverseSequence" | "Slice" | "SpaceToDepth" | "Split" | "Squeeze"
-                | "Tile" | "Transpose" | "Unsqueeze",
+                | "MaxPool" | "ReduceMax" | "Reshape" | "ReverseSequence" | "Slice" | "SpaceToDepth"
+                | "Split" | "Squeeze" | "Tile" | "Transpose" | "Unsqueeze",
             ) => x.map(|x| Span::flat(x.all)),
             _ => None,
         })
