@@ -4,6 +4,7 @@ use hallmark_receipt::{DType, Tensor};
 
 use super::QuantiseError;
 use super::array::Array;
+use super::calibrate::Range;
 use super::contract::{is_byte, overflow};
 use super::emit::{Emitter, Quant, Target, nearest};
 use super::normal::{Normal, Rows};
@@ -11,6 +12,7 @@ use super::pattern::{Core, Fused};
 use super::scale::{LIMIT, Toward, choose, product_fits};
 use crate::graph::{Dim, Node, ValueId};
 use crate::ops::Domain;
+use crate::ops::index::wrap;
 use crate::ops::quantised::{MAX_GAIN, Normalize};
 
 /// The greatest coefficient of a sum.
@@ -213,12 +215,62 @@ impl Emitter<'_> {
         self.requantise(sum, (choice.shift, vec![1]), &[total], 0, target)
     }
 
+    /// Concat with constants among its parts: each other part between zeros, and the constants as an addend, which is what a proof can follow.
+    pub(super) fn beside_constants(
+        &mut self,
+        id: ValueId,
+        node: &Node,
+        parts: &[ValueId],
+    ) -> Result<(), QuantiseError> {
+        let refuse = || QuantiseError::unsupported(node, "the sizes of its parts are not known");
+        let rank = self.source.dims(id).ok_or_else(refuse)?.len();
+        let axis = wrap(node.attrs.int("axis", 0), rank).ok_or_else(refuse)?;
+        let size = |part: &ValueId| match self.source.dims(*part).and_then(|dims| dims.get(axis)) {
+            Some(Dim::Known(n)) => Ok(*n),
+            _ => Err(refuse()),
+        };
+        let sizes = parts.iter().map(size).collect::<Result<Vec<_>, _>>()?;
+        let total: usize = sizes.iter().sum();
+        let (mut terms, mut offset, mut first) = (Vec::new(), Array::scalar(0.0), 0);
+        let (mut low, mut high) = (0.0_f64, 0.0_f64);
+        for (part, &n) in parts.iter().zip(&sizes) {
+            let last = total - first - n;
+            match self.source.spread(*part) {
+                Some(array) => {
+                    let padded = array.between_zeros(axis, rank, first, last).ok_or_else(refuse)?;
+                    (low, high) = array.values.iter().fold((low, high), |(l, h), x| (l.min(*x), h.max(*x)));
+                    offset = offset.zip(&padded, |a, b| a + b).ok_or_else(refuse)?;
+                }
+                None => {
+                    let quant = self.quant(*part)?;
+                    low = low.min(quant.scale * quant.low as f64);
+                    high = high.max(quant.scale * quant.high as f64);
+                    let mut pads = vec![0_i64; 2 * rank];
+                    for (at, zeros) in [(axis, first), (axis + rank, last)] {
+                        if let Some(slot) = pads.get_mut(at) {
+                            *slot = i64::try_from(zeros).unwrap_or(i64::MAX);
+                        }
+                    }
+                    let pads = self.constant(&Tensor::vector(pads));
+                    let name = self.node(Domain::Onnx, "Pad", vec![quant.name.clone(), pads], &[]);
+                    let (least, greatest) = (quant.low.min(0), quant.high.max(0));
+                    terms.push((Quant { name, low: least, high: greatest, ..quant }, Array::scalar(1.0)));
+                }
+            }
+            first += n;
+        }
+        let target = Target::of(Range { low, high }, (f64::NEG_INFINITY, f64::INFINITY));
+        let quant = self.linear(node, terms, &offset, target)?;
+        self.is(id, quant);
+        Ok(())
+    }
+
     /// The normalised values, as integers.
     fn normalize(&mut self, node: &Node, normal: &Normal) -> Result<Quant, QuantiseError> {
-        let Normal { rows, n, center, epsilon, .. } = *normal;
+        let &Normal { ref rows, n, center, epsilon, .. } = normal;
         let x = self.signed(node, normal.x)?;
         let cube = (n as f64).powi(3);
-        let axis = if let Rows::Axis(axis) = rows { i64::try_from(axis).unwrap_or(-1) } else { -1 };
+        let axis = if let Rows::Axis(axis) = rows { i64::try_from(*axis).unwrap_or(-1) } else { -1 };
         let parameters = (0..=24_u32).find_map(|shift| {
             let units = x.scale * f64::from(1_u32 << shift);
             let epsilon = nearest(epsilon * cube / (units * units)).clamp(1.0, 1e18) as i64;
@@ -234,14 +286,17 @@ impl Emitter<'_> {
             ("gain", gain),
             ("shift", shift.into()),
         ];
-        let mut from = x.name.clone();
-        if let Rows::Parts(parts) = rows {
-            let shape = self.constant(&Tensor::vector(vec![0, i64::try_from(parts).unwrap_or(-1), -1]));
+        // An axis of 0 is the batch's, as it is.
+        let number = |n: &usize| i64::try_from(*n).unwrap_or(i64::MAX);
+        let mut from = x.name;
+        if let Rows::Parts(parts, _) = rows {
+            let shape = self.constant(&Tensor::vector(vec![0, number(parts), -1]));
             from = self.node(Domain::Onnx, "Reshape", vec![from, shape], &[]);
         }
         let mut name = self.node(Domain::Hallmark, "IntegerNormalize", vec![from], &attrs);
-        if let Rows::Parts(_) = rows {
-            let shape = self.node(Domain::Onnx, "Shape", vec![x.name], &[]);
+        if let Rows::Parts(_, shape) = rows {
+            let shape: Vec<i64> = std::iter::once(0).chain(shape.iter().map(number)).collect();
+            let shape = self.constant(&Tensor::vector(shape));
             name = self.node(Domain::Onnx, "Reshape", vec![name, shape], &[]);
         }
         let unit = (n as f64).sqrt() / gain as f64;

@@ -245,6 +245,9 @@ impl Emitter<'_> {
 
     /// Brings all parts to the greatest scale among them.
     fn concat(&mut self, id: ValueId, node: &Node, parts: &[ValueId]) -> Result<(), QuantiseError> {
+        if parts.iter().any(|part| self.source.spread(*part).is_some()) {
+            return self.beside_constants(id, node, parts);
+        }
         let mut quants = Vec::new();
         for part in parts {
             quants.push(self.quant(*part)?);

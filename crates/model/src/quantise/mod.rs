@@ -116,25 +116,36 @@ pub struct Quantised {
     pub differences: Vec<Difference>,
 }
 
-/// Quantises `graph` for inputs like those that `calibration` runs. Free axes stay free where the integers allow it; where they do not, all but
-/// the first get the sizes that all samples have in common.
+/// Quantises `graph` for inputs like those that `calibration` runs. Free axes stay free where the integers allow it; where they do not, they
+/// get the sizes that all samples have in common: all but the first, then that too, if it is 1.
 ///
 /// # Errors
 /// An operator outside `quantised.md` §3.1, by name and before anything runs; samples that do not run; sums that could leave their bounds.
 pub fn quantise(graph: &Graph, calibration: &mut dyn Calibration) -> Result<Quantised, QuantiseError> {
-    let open = match quantise_as_is(graph, calibration) {
+    let mut refused = match quantise_as_is(graph, calibration) {
         Err(error @ (QuantiseError::Unsupported { .. } | QuantiseError::Bound(_))) => error,
         done => return done,
     };
-    match sized(graph, calibration)? {
-        Some(sized) => quantise_as_is(&sized, calibration),
-        None => Err(open),
+    for rows in [false, true] {
+        let Some(sized) = sized(graph, calibration, rows)? else { continue };
+        refused = match quantise_as_is(&sized, calibration) {
+            Err(error @ (QuantiseError::Unsupported { .. } | QuantiseError::Bound(_))) => error,
+            done => return done,
+        };
     }
+    Err(refused)
 }
 
-/// `graph` with the free axes behind the first of each input at the sizes that all samples have; `None` where there are none such.
-fn sized(graph: &Graph, calibration: &mut dyn Calibration) -> Result<Option<Graph>, QuantiseError> {
-    let free = |info: &TypeInfo| info.shape.iter().flatten().skip(1).any(|dim| !matches!(dim, Dim::Known(_)));
+/// `graph` with the free axes of its inputs at the sizes that all samples have: those behind the first, and with `rows` the first, too, if it is 1.
+/// `None` where there are none such.
+fn sized(
+    graph: &Graph,
+    calibration: &mut dyn Calibration,
+    rows: bool,
+) -> Result<Option<Graph>, QuantiseError> {
+    let from = usize::from(!rows);
+    let free =
+        |info: &TypeInfo| info.shape.iter().flatten().skip(from).any(|dim| !matches!(dim, Dim::Known(_)));
     let infos = || graph.inputs.iter().filter_map(|id| Some(&graph.values.get(id.0)?.info));
     if !infos().any(free) {
         return Ok(None);
@@ -160,8 +171,10 @@ fn sized(graph: &Graph, calibration: &mut dyn Calibration) -> Result<Option<Grap
     let mut changed = false;
     for (id, shape) in graph.inputs.iter().zip(&shapes) {
         let dims = sized.values.get_mut(id.0).and_then(|value| value.info.shape.as_mut());
-        for (dim, size) in dims.into_iter().flatten().zip(shape).skip(1) {
-            if let (false, Some(size)) = (matches!(dim, Dim::Known(_)), size) {
+        for (at, (dim, size)) in dims.into_iter().flatten().zip(shape).enumerate().skip(from) {
+            if let (false, Some(size)) = (matches!(dim, Dim::Known(_)), size)
+                && (at > 0 || *size == 1)
+            {
                 (*dim, changed) = (Dim::Known(*size), true);
             }
         }

@@ -29,10 +29,12 @@ pub(super) struct Normal {
 }
 
 /// Where the rows lie.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Rows {
+    /// Along this axis.
     Axis(usize),
-    Parts(usize),
+    /// In so many parts; the shape behind the batch.
+    Parts(usize, Vec<usize>),
 }
 
 /// The normalisation that `node` ends.
@@ -101,7 +103,8 @@ fn parts(source: &Source, node: &Node) -> Option<Normal> {
     };
     let (scale, offset) = (along(1)?, along(2)?);
     let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
-    Some(Normal { x, rows: Rows::Parts(parts), n: all / parts, center: true, epsilon, scale, offset })
+    let shape = (1..dims.len()).map(|at| known(dims, at)).collect::<Option<Vec<_>>>()?;
+    Some(Normal { x, rows: Rows::Parts(parts, shape), n: all / parts, center: true, epsilon, scale, offset })
 }
 
 /// `factor * sqrt(k * mean(d^2) + epsilon)`, or one over it, with the mean along one axis that is kept.

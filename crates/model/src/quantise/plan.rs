@@ -326,7 +326,9 @@ fn reads(plan: &Plan, node: &Node, source: &Source) -> Vec<ValueId> {
             let rest = node.inputs.iter().skip(1).flatten().filter(|id| source.constant(**id).is_none());
             std::iter::once(*x).chain(rest.copied()).collect()
         }
-        Plan::Concat { parts } => parts.clone(),
+        Plan::Concat { parts } => {
+            parts.iter().copied().filter(|part| source.spread(*part).is_none()).collect()
+        }
         Plan::Start { reads } => reads.clone(),
         Plan::Scaled { x, .. } | Plan::Softmax { x, .. } => vec![*x],
         Plan::Fused(fused) => fused.reads(),
