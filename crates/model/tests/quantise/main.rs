@@ -5,7 +5,7 @@
 mod exports;
 mod net;
 
-use hallmark_model::graph::{Attr, Graph, ValueId};
+use hallmark_model::graph::{Attr, Graph};
 use hallmark_model::onnx::Writer;
 use hallmark_model::ops::Domain;
 use hallmark_model::quantise::{ByReference, Calibration, CalibrationError, QuantiseError, bounds, quantise};

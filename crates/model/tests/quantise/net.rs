@@ -1,6 +1,6 @@
 //! Small models in the making, and what is asked of their integers.
 
-use hallmark_model::graph::{Attr, Dim, Graph, TypeInfo};
+use hallmark_model::graph::{Attr, Dim, Graph, TypeInfo, ValueId};
 use hallmark_model::onnx::{Limits, NoExternalData, Writer, import};
 use hallmark_model::ops::Domain;
 use hallmark_model::quantise::{ByReference, Difference, Quantised, bounds, quantise};
