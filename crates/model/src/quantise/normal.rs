@@ -199,7 +199,7 @@ fn with_number(source: &Source, node: &Node) -> Option<(ValueId, f64)> {
 fn squares(source: &Source, id: ValueId) -> Option<Squares> {
     let (_, node) = source.maker(id)?;
     let scaled = |by: f64, inner: Squares| {
-        (by > 0.0).then(|| Squares { k: inner.k * by, epsilon: inner.epsilon * by, ..inner })
+        (by > 0.0).then_some(Squares { k: inner.k * by, epsilon: inner.epsilon * by, ..inner })
     };
     match node.op.name {
         "ReduceMean" | "ReduceSum" | "ReduceSumSquare" => {
@@ -212,7 +212,7 @@ fn squares(source: &Source, id: ValueId) -> Option<Squares> {
         "Add" => {
             let (x, epsilon) = with_number(source, node)?;
             let inner = squares(source, x)?;
-            (epsilon >= 0.0).then(|| Squares { epsilon: inner.epsilon + epsilon, ..inner })
+            (epsilon >= 0.0).then_some(Squares { epsilon: inner.epsilon + epsilon, ..inner })
         }
         "Mul" => {
             let (x, by) = with_number(source, node)?;
@@ -252,7 +252,7 @@ fn root(source: &Source, id: ValueId) -> Option<Squares> {
             let inner = root(source, x)?;
             (0.0..=OUTSIDE)
                 .contains(&beside)
-                .then(|| Squares { epsilon: inner.epsilon + beside * beside, ..inner })
+                .then_some(Squares { epsilon: inner.epsilon + beside * beside, ..inner })
         }
         "Clip" => {
             let low = match Source::input(node, 1) {
@@ -263,7 +263,7 @@ fn root(source: &Source, id: ValueId) -> Option<Squares> {
                 Source::input(node, 2).is_none() && node.attrs.opt_float("max").is_none_or(|max| max > 1e30);
             let inner = root(source, source.variable(node, 0)?)?;
             (open && (0.0..=OUTSIDE).contains(&low))
-                .then(|| Squares { epsilon: inner.epsilon + low * low, ..inner })
+                .then_some(Squares { epsilon: inner.epsilon + low * low, ..inner })
         }
         "Cast" | "Expand" | "Identity" => root(source, source.variable(node, 0)?),
         _ => None,
