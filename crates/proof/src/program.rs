@@ -19,6 +19,9 @@ use crate::witness_row;
 /// Bytes that the parts before and after the integers may take for one value.
 const BUDGET: usize = 1 << 28;
 
+/// The greatest size of free axes that a commitment is tried with.
+const MAX_FREE: usize = 1024;
+
 /// The version of `spec/proof.md`, as manifests and evidence name it.
 pub const VERSION: u32 = 1;
 
@@ -95,34 +98,42 @@ impl Program {
     pub fn place(&self, inputs: &[TypeInfo]) -> Result<Placed<'_>, CheckError> {
         let split = Split::new(&self.graph, inputs)?;
         plain::check(&split)?;
-        let least = self.least();
-        if inputs != least {
-            // Whoever committed to the weights has checked their integers for these alone.
-            let committed = Split::new(&self.graph, &least)?;
+        // Whoever committed to the weights has checked their integers for the least requests alone; those of size 1 are, where they fit.
+        if inputs != self.of_size(1) && inputs != self.least() {
+            let committed = Split::new(&self.graph, &self.least())?;
             hold_beyond(&split.core_graph(), &committed.core_graph()).map_err(LowerError::from)?;
         }
         Ok(Placed { split, digest: self.digest })
     }
 
-    /// For the smallest requests: free axes of the inputs count as 1, as they do for a commitment (`model.md` §6.1).
+    /// For the smallest requests, as a commitment takes them (`model.md` §6.1): all free axes of the inputs are of the least size that the
+    /// model's operators take.
     ///
     /// # Errors
-    /// [`LowerError`] names the node that cannot be proved.
+    /// [`LowerError`] names the node that cannot be proved, at a size of 1 if no size does.
     pub fn smallest(&self) -> Result<Placed<'_>, CheckError> {
         self.place(&self.least())
     }
 
     fn least(&self) -> Vec<TypeInfo> {
-        let info = |id: &hallmark_model::graph::ValueId| {
+        // Only shapes can differ from size to size. A graph of many nodes gets fewer tries.
+        let fits =
+            |types: &Vec<TypeInfo>| !matches!(Split::new(&self.graph, types), Err(LowerError::Infer(_)));
+        let most = MAX_FREE.min(NODES / self.graph.nodes.len().max(1));
+        let free = self.of_size(1) != self.of_size(2);
+        let fitting = if free { (1..=most).map(|size| self.of_size(size)).find(fits) } else { None };
+        fitting.unwrap_or_else(|| self.of_size(1))
+    }
+
+    /// The inputs' types where all free axes have one size.
+    fn of_size(&self, size: usize) -> Vec<TypeInfo> {
+        let sized = |id: &hallmark_model::graph::ValueId| {
             let mut info = self.graph.values.get(id.0).map(|value| value.info.clone()).unwrap_or_default();
-            for dim in info.shape.iter_mut().flatten() {
-                if !matches!(dim, Dim::Known(_)) {
-                    *dim = Dim::Known(1);
-                }
-            }
+            let dims = info.shape.iter_mut().flatten();
+            dims.filter(|dim| !matches!(dim, Dim::Known(_))).for_each(|dim| *dim = Dim::Known(size));
             info
         };
-        self.graph.inputs.iter().map(info).collect()
+        self.graph.inputs.iter().map(sized).collect()
     }
 
     /// For requests like `inputs`.

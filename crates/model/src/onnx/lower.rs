@@ -12,7 +12,7 @@ use super::loose::{Def, Id, Kind, LooseGraph, LooseNode, LooseValue};
 use super::schema::{self, Schema};
 use super::tensor::Tensors;
 use super::types::{self, Declared};
-use super::{ExternalData, ImportError, Limits, proto};
+use super::{ExternalData, ImportError, Limits, contrib, proto};
 use crate::graph::{Attr, TypeInfo};
 use crate::ops::{self, Domain};
 
@@ -261,6 +261,13 @@ impl Lowering<'_> {
         let key = (domain, node.op_type, node.overload);
         if let Some(function) = self.functions.get(&key) {
             let function = Rc::clone(function);
+            return self.call(&function, key, label, inputs, outputs, attrs);
+        }
+        if key.0 == contrib::DOMAIN
+            && let Some(proto) = contrib::function(&key.1, &node.input, &attrs, &label)?
+        {
+            let (opsets, size) = (Rc::new(opsets(&proto.opset_import)?), proto.encoded_len());
+            let function = Function { proto, opsets, size };
             return self.call(&function, key, label, inputs, outputs, attrs);
         }
         let (domain, op, _) = key;

@@ -16,6 +16,7 @@ use crate::ops::Domain;
 
 mod attributes;
 mod canonical;
+mod contrib;
 mod error;
 mod external;
 mod loose;

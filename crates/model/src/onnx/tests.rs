@@ -351,6 +351,35 @@ fn external_paths_never_leave_the_folder() {
 }
 
 #[test]
+fn onnxruntimes_operators_are_functions() {
+    let build = |call: proto::Node| {
+        let call = proto::Node { domain: "com.microsoft".into(), ..call };
+        edit(|model| {
+            model.opset_import.push(opset("com.microsoft", 1));
+            let graph = model.graph.as_mut().unwrap();
+            let zero = proto::Tensor { dims: vec![], data_type: 2, int32_data: vec![3], ..floats("z", &[]) };
+            graph.initializer = vec![proto::Tensor { dims: vec![], ..floats("s", &[0.5]) }, zero];
+            let from = node("QuantizeLinear", &["x", "s", "z"], &["q"]);
+            graph.node = vec![from, call, node("DequantizeLinear", &["r", "s", "z"], &["y"])];
+        })
+    };
+    let names = |call| -> Vec<&str> { build(call).unwrap().nodes.iter().map(|node| node.op.name).collect() };
+    let add = node("QLinearAdd", &["q", "s", "z", "q", "s", "z", "s", "z"], &["r"]);
+    let (on, off) = ("QuantizeLinear", "DequantizeLinear");
+    assert_eq!(names(add), [on, off, off, "Add", on, off]);
+    let axis = |i| proto::Attribute { name: "axis".into(), i: Some(i), r#type: 2, ..Default::default() };
+    let three = ["s", "z", "q", "s", "z", "q", "s", "z", "q", "s", "z"];
+    let concat = proto::Node { attribute: vec![axis(1)], ..node("QLinearConcat", &three, &["r"]) };
+    assert_eq!(names(concat), [on, off, off, off, "Concat", on, off]);
+    let last = proto::Attribute { name: "channels_last".into(), ..axis(1) };
+    let pool = node("QLinearGlobalAveragePool", &["q", "s", "z", "s", "z"], &["r"]);
+    let error = build(proto::Node { attribute: vec![last], ..pool }).unwrap_err();
+    assert!(matches!(error, ImportError::UnsupportedAttribute { .. }), "{error}");
+    let error = build(node("NhwcMaxPool", &["q"], &["r"])).unwrap_err();
+    assert!(matches!(error, ImportError::UnknownOperator { .. }), "{error}");
+}
+
+#[test]
 fn functions_end() {
     let call = |name: &str| proto::Node { domain: "f".into(), ..node(name, &["x"], &["y"]) };
     let function = |name: &str, body: Vec<proto::Node>| proto::Function {

@@ -56,17 +56,21 @@ impl Writer {
         self.graph.node.push(node);
     }
 
-    /// The file, of opset `onnx` of `ai.onnx` and the newest of `ai.hallmark`.
+    /// The file, of opset `onnx` of `ai.onnx` and the newest of the other domains.
     pub fn finish(self, onnx: u32) -> Vec<u8> {
         let opset = |domain: Domain, version: u32| proto::OperatorSetId {
             domain: Some(domain_name(domain).to_owned()),
             version: Some(version.into()),
         };
         let own = super::schema::newest(Domain::Hallmark);
+        let mut opsets = vec![opset(Domain::Onnx, onnx), opset(Domain::Hallmark, own)];
+        if self.graph.node.iter().any(|node| node.domain == domain_name(Domain::OnnxMl)) {
+            opsets.push(opset(Domain::OnnxMl, super::schema::newest(Domain::OnnxMl)));
+        }
         let model = proto::Model {
             ir_version: Some(10),
             graph: Some(self.graph),
-            opset_import: vec![opset(Domain::Onnx, onnx), opset(Domain::Hallmark, own)],
+            opset_import: opsets,
             functions: Vec::new(),
         };
         model.encode_to_vec()

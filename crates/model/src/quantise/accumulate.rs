@@ -1,15 +1,18 @@
 //! Accumulators without weights (`quantised.md` §3.4): products and sums of values, pooling, normalisation.
 
-use hallmark_receipt::DType;
+use hallmark_receipt::{DType, Tensor};
 
 use super::QuantiseError;
 use super::array::Array;
+use super::calibrate::Range;
 use super::contract::{is_byte, overflow};
 use super::emit::{Emitter, Quant, Target, nearest};
+use super::normal::{Normal, Rows};
 use super::pattern::{Core, Fused};
 use super::scale::{LIMIT, Toward, choose, product_fits};
 use crate::graph::{Dim, Node, ValueId};
 use crate::ops::Domain;
+use crate::ops::index::wrap;
 use crate::ops::quantised::{MAX_GAIN, Normalize};
 
 /// The greatest coefficient of a sum.
@@ -17,14 +20,24 @@ const MAX_COEFFICIENT: f64 = (1 << 22) as f64;
 /// Steps of the result's type beyond which an addend cannot matter: it saturates whatever it is added to.
 const BEYOND: f64 = 512.0;
 
+/// What factors of sums are whole parts of: many small numbers divide it.
+const PARTS: f64 = 720.0;
+
 /// How far below all other scores masked ones are kept: their share of the greatest is below 1/2000.
 const GAP: f64 = 8.0;
 
 impl Emitter<'_> {
     /// Whatever fills an accumulator.
     pub(super) fn fused(&mut self, id: ValueId, node: &Node, fused: &Fused) -> Result<(), QuantiseError> {
-        let by = fused.scale.single().unwrap_or(1.0);
-        let (sums, unit, bound) = match &fused.core {
+        let most = fused.scale.most();
+        let by = match fused.scale.single() {
+            Some(by) if by > 0.0 => by,
+            // Each element's factor is a whole part of the greatest one.
+            _ if most > 0.0 => most / PARTS,
+            _ => 1.0,
+        };
+        let factors = fused.scale.map(|factor| nearest(factor / by));
+        let (mut sums, unit, mut bound) = match &fused.core {
             Core::Weights { node: index, .. } => {
                 let source = self.source;
                 let core = source.graph.nodes.get(*index).unwrap_or(node);
@@ -39,6 +52,13 @@ impl Emitter<'_> {
                 let (target, shift) = self.target(id, fused);
                 let offset = fused.offset.map(|b| b + shift);
                 let quant = self.linear(node, list, &offset, target)?;
+                self.is(id, quant);
+                return Ok(());
+            }
+            Core::Normal(normal) => {
+                let quant = self.normalize(node, normal)?;
+                let target = Target::of(self.range(id), (fused.low, fused.high));
+                let quant = self.linear(node, vec![(quant, fused.scale.clone())], &fused.offset, target)?;
                 self.is(id, quant);
                 return Ok(());
             }
@@ -75,6 +95,15 @@ impl Emitter<'_> {
                 (sums, x.scale / *count as f64 * by, bound)
             }
         };
+        if factors.uniform() != Some(1.0) {
+            bound = bound.saturating_mul(factors.most() as i64);
+            if bound >= LIMIT {
+                return Err(overflow(node));
+            }
+            let integers = factors.values.iter().map(|x| *x as i32).collect();
+            let factors = self.numbers(factors.shape, integers)?;
+            sums = self.node(Domain::Onnx, "Mul", vec![sums, factors], &[]);
+        }
         self.scaled(id, node, fused, sums, unit, bound)
     }
 
@@ -85,7 +114,7 @@ impl Emitter<'_> {
         let softmax = |reader: &usize| {
             self.source.graph.nodes.get(*reader).is_some_and(|node| node.op.name == "Softmax")
         };
-        if !fused.masks() || !self.source.readers(id).iter().all(softmax) {
+        if !self.plans.masks(fused) || !self.source.readers(id).iter().all(softmax) {
             return (Target::of(range, bounds), 0.0);
         }
         let scale = (range.high - range.low + GAP) / 254.0;
@@ -186,20 +215,66 @@ impl Emitter<'_> {
         self.requantise(sum, (choice.shift, vec![1]), &[total], 0, target)
     }
 
-    /// LayerNormalization of rows of `n`.
-    pub(super) fn normalize(
+    /// Concat with constants among its parts: each other part between zeros, and the constants as an addend, which is what a proof can follow.
+    pub(super) fn beside_constants(
         &mut self,
         id: ValueId,
         node: &Node,
-        (x, axis, n, epsilon): (ValueId, i64, usize, f64),
-        (scale, offset): (&Array, &Array),
+        parts: &[ValueId],
     ) -> Result<(), QuantiseError> {
-        let x = self.signed(node, x)?;
+        let refuse = || QuantiseError::unsupported(node, "the sizes of its parts are not known");
+        let rank = self.source.dims(id).ok_or_else(refuse)?.len();
+        let axis = wrap(node.attrs.int("axis", 0), rank).ok_or_else(refuse)?;
+        let size = |part: &ValueId| match self.source.dims(*part).and_then(|dims| dims.get(axis)) {
+            Some(Dim::Known(n)) => Ok(*n),
+            _ => Err(refuse()),
+        };
+        let sizes = parts.iter().map(size).collect::<Result<Vec<_>, _>>()?;
+        let total: usize = sizes.iter().sum();
+        let (mut terms, mut offset, mut first) = (Vec::new(), Array::scalar(0.0), 0);
+        let (mut low, mut high) = (0.0_f64, 0.0_f64);
+        for (part, &n) in parts.iter().zip(&sizes) {
+            let last = total - first - n;
+            match self.source.spread(*part) {
+                Some(array) => {
+                    let padded = array.between_zeros(axis, rank, first, last).ok_or_else(refuse)?;
+                    (low, high) = array.values.iter().fold((low, high), |(l, h), x| (l.min(*x), h.max(*x)));
+                    offset = offset.zip(&padded, |a, b| a + b).ok_or_else(refuse)?;
+                }
+                None => {
+                    let quant = self.quant(*part)?;
+                    low = low.min(quant.scale * quant.low as f64);
+                    high = high.max(quant.scale * quant.high as f64);
+                    let mut pads = vec![0_i64; 2 * rank];
+                    for (at, zeros) in [(axis, first), (axis + rank, last)] {
+                        if let Some(slot) = pads.get_mut(at) {
+                            *slot = i64::try_from(zeros).unwrap_or(i64::MAX);
+                        }
+                    }
+                    let pads = self.constant(&Tensor::vector(pads));
+                    let name = self.node(Domain::Onnx, "Pad", vec![quant.name.clone(), pads], &[]);
+                    let (least, greatest) = (quant.low.min(0), quant.high.max(0));
+                    terms.push((Quant { name, low: least, high: greatest, ..quant }, Array::scalar(1.0)));
+                }
+            }
+            first += n;
+        }
+        let target = Target::of(Range { low, high }, (f64::NEG_INFINITY, f64::INFINITY));
+        let quant = self.linear(node, terms, &offset, target)?;
+        self.is(id, quant);
+        Ok(())
+    }
+
+    /// The normalised values, as integers.
+    fn normalize(&mut self, node: &Node, normal: &Normal) -> Result<Quant, QuantiseError> {
+        let &Normal { ref rows, n, center, epsilon, .. } = normal;
+        let x = self.signed(node, normal.x)?;
         let cube = (n as f64).powi(3);
+        let axis = if let Rows::Axis(axis) = rows { i64::try_from(*axis).unwrap_or(-1) } else { -1 };
         let parameters = (0..=24_u32).find_map(|shift| {
             let units = x.scale * f64::from(1_u32 << shift);
             let epsilon = nearest(epsilon * cube / (units * units)).clamp(1.0, 1e18) as i64;
-            let parameters = Normalize { axis, center: true, shift, epsilon, gain: MAX_GAIN };
+            let parameters = Normalize { axis, center, shift, epsilon, gain: MAX_GAIN };
             parameters.most(n).map(|_| parameters)
         });
         let refuse = || QuantiseError::unsupported(node, "its rows are too long, or hardly differ from 0");
@@ -211,12 +286,20 @@ impl Emitter<'_> {
             ("gain", gain),
             ("shift", shift.into()),
         ];
-        let name = self.node(Domain::Hallmark, "IntegerNormalize", vec![x.name], &attrs);
+        // An axis of 0 is the batch's, as it is.
+        let number = |n: &usize| i64::try_from(*n).unwrap_or(i64::MAX);
+        let mut from = x.name;
+        if let Rows::Parts(parts, _) = rows {
+            let shape = self.constant(&Tensor::vector(vec![0, number(parts), -1]));
+            from = self.node(Domain::Onnx, "Reshape", vec![from, shape], &[]);
+        }
+        let mut name = self.node(Domain::Hallmark, "IntegerNormalize", vec![from], &attrs);
+        if let Rows::Parts(_, shape) = rows {
+            let shape: Vec<i64> = std::iter::once(0).chain(shape.iter().map(number)).collect();
+            let shape = self.constant(&Tensor::vector(shape));
+            name = self.node(Domain::Onnx, "Reshape", vec![name, shape], &[]);
+        }
         let unit = (n as f64).sqrt() / gain as f64;
-        let normal = Quant { name, dtype: DType::I16, scale: unit, low: -gain, high: gain };
-        let target = Target::of(self.range(id), (f64::NEG_INFINITY, f64::INFINITY));
-        let quant = self.linear(node, vec![(normal, scale.clone())], offset, target)?;
-        self.is(id, quant);
-        Ok(())
+        Ok(Quant { name, dtype: DType::I16, scale: unit, low: -gain, high: gain })
     }
 }

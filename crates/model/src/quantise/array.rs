@@ -69,6 +69,22 @@ impl Array {
         self.shape.iter().enumerate().all(|(i, &size)| alone(i, size)).then(|| self.values.clone())
     }
 
+    /// With so many zeros before and behind along `axis` of `rank` axes.
+    pub fn between_zeros(&self, axis: usize, rank: usize, before: usize, behind: usize) -> Option<Self> {
+        let mut shape = self.shape.clone();
+        let inner: usize = shape.get(axis + 1..)?.iter().product();
+        let slot = shape.get_mut(axis).filter(|_| self.shape.len() == rank)?;
+        let run = slot.checked_mul(inner)?;
+        *slot += before + behind;
+        let mut values = Vec::new();
+        for row in self.values.chunks(run.max(1)) {
+            values.extend(std::iter::repeat_n(0.0, before * inner));
+            values.extend(row);
+            values.extend(std::iter::repeat_n(0.0, behind * inner));
+        }
+        Some(Self { shape, values })
+    }
+
     /// The greatest magnitude of a finite element; 0 where there is none.
     pub fn most(&self) -> f64 {
         self.values.iter().filter(|x| x.is_finite()).fold(0.0, |most: f64, x| most.max(x.abs()))

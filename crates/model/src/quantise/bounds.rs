@@ -337,7 +337,7 @@ impl Walk<'_> {
             (Domain::Onnx, "Add" | "Sub" | "Mul") => self.arithmetic(node, id),
             (Domain::Onnx, "ReduceSum") => self.total(node),
             (Domain::Onnx, "Pad") => x.map(|x| Span::flat(x.all.with_zero())),
-            (Domain::Onnx, "Cast") => x,
+            (Domain::Onnx, "Cast") | (Domain::OnnxMl, "ArrayFeatureExtractor") => x,
             (Domain::Onnx, "Concat") => {
                 let all = (0..node.inputs.len()).map(|index| Some(self.span(node, index)?.all));
                 all.collect::<Option<Vec<_>>>()
@@ -347,8 +347,8 @@ impl Walk<'_> {
             (
                 Domain::Onnx,
                 "DepthToSpace" | "Expand" | "Flatten" | "Gather" | "GatherElements" | "GatherND" | "Identity"
-                | "MaxPool" | "Reshape" | "ReverseSequence" | "Slice" | "SpaceToDepth" | "Split" | "Squeeze"
-                | "Tile" | "Transpose" | "Unsqueeze",
+                | "MaxPool" | "ReduceMax" | "Reshape" | "ReverseSequence" | "Slice" | "SpaceToDepth"
+                | "Split" | "Squeeze" | "Tile" | "Transpose" | "Unsqueeze",
             ) => x.map(|x| Span::flat(x.all)),
             _ => None,
         })

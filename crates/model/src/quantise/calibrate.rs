@@ -174,11 +174,7 @@ pub(super) fn observe(
 ) -> Result<BTreeMap<ValueId, Seen>, QuantiseError> {
     let ranged = |(id, plan): (&ValueId, &Plan)| {
         let needs = match plan {
-            Plan::Input
-            | Plan::Start { .. }
-            | Plan::Fused(_)
-            | Plan::Table { .. }
-            | Plan::Normalize { .. } => true,
+            Plan::Input | Plan::Start { .. } | Plan::Fused(_) | Plan::Table { .. } => true,
             Plan::Integer
             | Plan::Same { .. }
             | Plan::Concat { .. }
@@ -189,7 +185,7 @@ pub(super) fn observe(
         (needs && source.dtype(*id) == Some(DType::F32)).then_some(*id)
     };
     let ids: Vec<ValueId> = plans.plans.iter().filter_map(ranged).collect();
-    let masked = |id: &ValueId| matches!(plans.plans.get(id), Some(Plan::Fused(fused)) if fused.masks());
+    let masked = |id: &ValueId| matches!(plans.plans.get(id), Some(Plan::Fused(fused)) if plans.masks(fused));
     let mut seen: BTreeMap<ValueId, Seen> = ids.iter().map(|id| (*id, Seen::new(masked(id)))).collect();
     let mut probe = source.graph.clone();
     probe.outputs.clone_from(&ids);

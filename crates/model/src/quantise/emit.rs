@@ -8,6 +8,7 @@ use super::QuantiseError;
 use super::array::Array;
 use super::calibrate::Range;
 use super::modern::{OPSET, modern};
+use super::pattern::MASKED;
 use super::plan::{Plan, Plans};
 use super::scale::bits;
 use super::source::Source;
@@ -124,8 +125,9 @@ impl Emitter<'_> {
     /// QuantizeLinear of a value that is known as a float: an input, or what the start makes of one.
     fn input(&mut self, id: ValueId) {
         let range = self.range(id);
-        // A range of nothing but 0 gets some scale.
-        let scale = ((range.high.max(-range.low) / 127.0) as f32).max(f32::MIN_POSITIVE);
+        // What stands for minus infinity only has to be far below the numbers that it is added to, also where no sample has it.
+        let most = if range.low < -MASKED { 0.0 } else { range.high.max(-range.low) };
+        let scale = if most > 0.0 { ((most / 127.0) as f32).max(f32::MIN_POSITIVE) } else { 1.0 };
         let inputs = [
             self.names.get(&id).cloned().unwrap_or_default(),
             self.constant(&Tensor::scalar(scale)),
@@ -150,7 +152,7 @@ impl Emitter<'_> {
                 Plan::Input => {}
                 Plan::Start { .. } => {
                     self.floats(node)?;
-                    if self.plans.integers.get(id.0) == Some(&true) {
+                    if self.plans.integers.get(id.0) == Some(&true) && self.source.is_float(*id) {
                         self.input(*id);
                     }
                 }
@@ -164,9 +166,6 @@ impl Emitter<'_> {
                 Plan::Fused(fused) => self.fused(*id, node, fused)?,
                 Plan::Table { base } => self.table(*id, *base)?,
                 Plan::Softmax { x, axis } => self.softmax(*id, node, *x, *axis)?,
-                Plan::Normalize { x, axis, n, epsilon, scale, offset } => {
-                    self.normalize(*id, node, (*x, *axis, *n, *epsilon), (scale, offset))?;
-                }
                 Plan::Embedding { ids } => self.embedding(*id, node, *ids)?,
             }
         }
@@ -246,6 +245,9 @@ impl Emitter<'_> {
 
     /// Brings all parts to the greatest scale among them.
     fn concat(&mut self, id: ValueId, node: &Node, parts: &[ValueId]) -> Result<(), QuantiseError> {
+        if parts.iter().any(|part| self.source.spread(*part).is_some()) {
+            return self.beside_constants(id, node, parts);
+        }
         let mut quants = Vec::new();
         for part in parts {
             quants.push(self.quant(*part)?);

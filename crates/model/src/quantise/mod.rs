@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use hallmark_receipt::{Tensor, TensorError};
 
-use crate::graph::{Graph, Node};
-use crate::infer::InferError;
+use crate::graph::{Dim, Graph, Node, TypeInfo};
+use crate::infer::{InferError, infer};
 use crate::onnx::{ImportError, Limits, NoExternalData, import};
 use crate::ops::OpError;
 
@@ -22,10 +22,13 @@ mod calibrate;
 mod contract;
 mod emit;
 mod modern;
+mod normal;
 mod pattern;
 mod plan;
 mod report;
+mod rewrite;
 mod scale;
+mod simplify;
 mod source;
 mod unary;
 mod unquantise;
@@ -113,12 +116,75 @@ pub struct Quantised {
     pub differences: Vec<Difference>,
 }
 
-/// Quantises `graph` for inputs like those that `calibration` runs.
+/// Quantises `graph` for inputs like those that `calibration` runs. Free axes stay free where the integers allow it; where they do not, they
+/// get the sizes that all samples have in common: all but the first, then that too, if it is 1.
 ///
 /// # Errors
 /// An operator outside `quantised.md` §3.1, by name and before anything runs; samples that do not run; sums that could leave their bounds.
 pub fn quantise(graph: &Graph, calibration: &mut dyn Calibration) -> Result<Quantised, QuantiseError> {
-    let source = source::Source::new(unquantise::unquantise(graph)?)?;
+    let mut refused = match quantise_as_is(graph, calibration) {
+        Err(error @ (QuantiseError::Unsupported { .. } | QuantiseError::Bound(_))) => error,
+        done => return done,
+    };
+    for rows in [false, true] {
+        let Some(sized) = sized(graph, calibration, rows)? else { continue };
+        refused = match quantise_as_is(&sized, calibration) {
+            Err(error @ (QuantiseError::Unsupported { .. } | QuantiseError::Bound(_))) => error,
+            done => return done,
+        };
+    }
+    Err(refused)
+}
+
+/// `graph` with the free axes of its inputs at the sizes that all samples have: those behind the first, and with `rows` the first, too, if it is 1.
+/// `None` where there are none such.
+fn sized(
+    graph: &Graph,
+    calibration: &mut dyn Calibration,
+    rows: bool,
+) -> Result<Option<Graph>, QuantiseError> {
+    let from = usize::from(!rows);
+    let free =
+        |info: &TypeInfo| info.shape.iter().flatten().skip(from).any(|dim| !matches!(dim, Dim::Known(_)));
+    let infos = || graph.inputs.iter().filter_map(|id| Some(&graph.values.get(id.0)?.info));
+    if !infos().any(free) {
+        return Ok(None);
+    }
+    // What a graph without nodes gives is what the samples are.
+    let nodes = Vec::new();
+    let probe = Graph { outputs: graph.inputs.clone(), nodes, output_keys: BTreeMap::new(), ..graph.clone() };
+    let mut shapes: Vec<Vec<Option<usize>>> = Vec::new();
+    let see = &mut |inputs: &[Tensor]| {
+        shapes.resize_with(inputs.len(), Vec::new);
+        for (shape, input) in shapes.iter_mut().zip(inputs) {
+            if shape.is_empty() {
+                *shape = input.shape().iter().copied().map(Some).collect();
+            }
+            for (size, now) in shape.iter_mut().zip(input.shape()) {
+                *size = size.filter(|size| size == now);
+            }
+        }
+        Ok(())
+    };
+    calibration.each(&probe, see).map_err(QuantiseError::run)?;
+    let mut sized = graph.clone();
+    let mut changed = false;
+    for (id, shape) in graph.inputs.iter().zip(&shapes) {
+        let dims = sized.values.get_mut(id.0).and_then(|value| value.info.shape.as_mut());
+        for (at, (dim, size)) in dims.into_iter().flatten().zip(shape).enumerate().skip(from) {
+            if let (false, Some(size)) = (matches!(dim, Dim::Known(_)), size)
+                && (at > 0 || *size == 1)
+            {
+                (*dim, changed) = (Dim::Known(*size), true);
+            }
+        }
+    }
+    infer(&mut sized, usize::MAX)?;
+    Ok(changed.then_some(sized))
+}
+
+fn quantise_as_is(graph: &Graph, calibration: &mut dyn Calibration) -> Result<Quantised, QuantiseError> {
+    let source = source::Source::new(simplify::simplify(&unquantise::unquantise(graph)?)?)?;
     let plans = plan::Plans::of(&source)?;
     let seen = calibrate::observe(&source, &plans, calibration)?;
     let mut expected: Vec<Vec<Tensor>> = Vec::new();

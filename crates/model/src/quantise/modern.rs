@@ -23,6 +23,8 @@ pub(super) fn modern(source: &Source, node: &Node) -> Result<Modern, QuantiseErr
     // Lists of integers that later versions take as inputs.
     let moved: &[(&str, usize)] = match (node.op.name, node.version) {
         ("Squeeze" | "Unsqueeze", ..13) => &[("axes", 1)],
+        ("ReduceL2" | "ReduceMax" | "ReduceMean" | "ReduceMin", ..18) => &[("axes", 1)],
+        ("ReduceSum", ..13) => &[("axes", 1)],
         ("Split", ..13) => &[("split", 1)],
         ("Slice", ..10) => &[("starts", 1), ("ends", 2), ("axes", 3)],
         ("Pad", ..11) => &[("pads", 1)],

@@ -2,6 +2,7 @@
 //! BatchNormalization, scalings), and the bounds that end it (Relu, Clip).
 
 use super::array::Array;
+use super::normal::{Normal, normal};
 use super::source::Source;
 use super::unary::Ancestors;
 use crate::graph::{Dim, Node, ValueId};
@@ -9,7 +10,7 @@ use crate::ops::Domain;
 use crate::ops::index::axes;
 
 /// Numbers below minus this stand for minus infinity where they are added.
-pub(super) const MASKED: f64 = 1e4;
+pub(super) const MASKED: f64 = 5e3;
 
 /// `clamp(core * scale + offset, low, high)`.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub(super) enum Core {
     Sum { terms: Vec<(ValueId, Array)> },
     /// The AveragePool of that index, of `channels` channels, over windows of `count` elements.
     Pool { node: usize, x: ValueId, channels: usize, count: usize },
+    /// A normalisation, without its own factors and addends.
+    Normal(Box<Normal>),
     /// A mean or sum of `elements` numbers over some axes: `total / count`.
     Total { x: ValueId, axes: Vec<i64>, keep: bool, elements: usize, count: usize },
 }
@@ -50,13 +53,14 @@ impl Fused {
         match &self.core {
             Core::Weights { x, .. } | Core::Pool { x, .. } | Core::Total { x, .. } => vec![*x],
             Core::Matrices { a, b } | Core::Product { a, b } => vec![*a, *b],
+            Core::Normal(normal) => vec![normal.x],
             Core::Sum { terms } => terms.iter().map(|(x, _)| *x).collect(),
         }
     }
 }
 
-/// One operator after a core.
-enum Step {
+/// One operator after a core: bounds, or a factor and an addend.
+pub(super) enum Step {
     Clamp(f64, f64),
     Affine(Array, Array),
 }
@@ -65,6 +69,13 @@ enum Step {
 pub(super) fn fused(source: &Source, ancestors: &Ancestors, id: ValueId) -> Option<Fused> {
     let (mut steps, mut at) = (Vec::new(), id);
     loop {
+        if let Some((_, node)) = source.maker(at)
+            && let Some(normal) = normal(source, node)
+        {
+            steps.push(Step::Affine(normal.scale.clone(), normal.offset.clone()));
+            let fused = compose(Core::Normal(Box::new(normal)), steps)?;
+            return fits(source, &fused, id).then_some(fused);
+        }
         if let Some(core) = core(source, ancestors, at) {
             let fused = compose(core, steps)?;
             return fits(source, &fused, id).then_some(fused);
@@ -154,7 +165,6 @@ fn fits(source: &Source, fused: &Fused, id: ValueId) -> bool {
         let known = |(&size, dim): (&usize, &Dim)| size == 1 || *dim == Dim::Known(size);
         array.shape.len() <= dims.len() && array.shape.iter().rev().zip(dims.iter().rev()).all(known)
     };
-    let positive = |array: &Array| array.single().is_some_and(|by| by > 0.0 && by.is_finite());
     // Addends may be infinite: masks are.
     let finite =
         fused.scale.values.iter().all(|x| x.is_finite()) && !fused.offset.values.iter().any(|x| x.is_nan());
@@ -169,9 +179,11 @@ fn fits(source: &Source, fused: &Fused, id: ValueId) -> bool {
                 && along(&fused.offset)
                 && fused.offset.values.iter().all(|x| x.is_finite())
         }
-        Core::Matrices { .. } | Core::Product { .. } | Core::Pool { .. } | Core::Total { .. } => {
-            positive(&fused.scale) && inside(&fused.offset)
-        }
+        Core::Matrices { .. }
+        | Core::Normal(_)
+        | Core::Product { .. }
+        | Core::Pool { .. }
+        | Core::Total { .. } => inside(&fused.scale) && inside(&fused.offset),
         Core::Sum { terms } => {
             inside(&fused.scale) && inside(&fused.offset) && terms.iter().all(|(_, scale)| inside(scale))
         }
@@ -179,7 +191,7 @@ fn fits(source: &Source, fused: &Fused, id: ValueId) -> bool {
 }
 
 /// The operator `node` as a step on its one variable input.
-fn step(source: &Source, node: &Node) -> Option<(ValueId, Step)> {
+pub(super) fn step(source: &Source, node: &Node) -> Option<(ValueId, Step)> {
     if node.op.domain != Domain::Onnx {
         return None;
     }
@@ -197,6 +209,16 @@ fn step(source: &Source, node: &Node) -> Option<(ValueId, Step)> {
             };
             let low = bound(1, "min", f64::NEG_INFINITY)?;
             Step::Clamp(low, bound(2, "max", f64::INFINITY)?)
+        }
+        "Max" | "Min" if node.inputs.len() == 2 => {
+            let (x, bound) = match (left, right) {
+                (Some(x), None) => (x, source.array(node, 1)?.single()?),
+                (None, Some(x)) => (x, source.array(node, 0)?.single()?),
+                _ => return None,
+            };
+            let max = node.op.name == "Max";
+            let (low, high) = if max { (bound, f64::INFINITY) } else { (f64::NEG_INFINITY, bound) };
+            return Some((x, Step::Clamp(low, high)));
         }
         "BatchNormalization" if node.outputs.len() == 1 => return batch_norm(source, node),
         "Add" | "Sub" | "Mul" | "Div" => {
@@ -217,6 +239,9 @@ fn step(source: &Source, node: &Node) -> Option<(ValueId, Step)> {
         }
         "Neg" => Step::Affine(Array::scalar(-1.0), zero()),
         "Identity" => Step::Affine(one(), zero()),
+        "Cast" if source.dtype(left?) == source.dtype(node.outputs.first().copied().flatten()?) => {
+            Step::Affine(one(), zero())
+        }
         _ => return None,
     };
     Some((left?, step))
@@ -282,11 +307,11 @@ fn core(source: &Source, ancestors: &Ancestors, id: ValueId) -> Option<Core> {
             let channels = known(source.dims(x)?.get(1)?)?;
             let kernel = node.attrs.ints("kernel_shape")?;
             let count = kernel.iter().try_fold(1_usize, |n, &k| n.checked_mul(usize::try_from(k).ok()?))?;
+            // Windows of different numbers of elements were written otherwise before.
             let padded = node.attrs.ints("pads").is_some_and(|pads| pads.iter().any(|&p| p != 0))
                 || !matches!(node.attrs.str("auto_pad", "NOTSET"), "NOTSET" | "VALID");
-            let counted = node.attrs.int("count_include_pad", 0) == 1;
-            // A window that is cut off, or padding that does not count, would divide by a number of its own.
-            let whole = node.attrs.int("ceil_mode", 0) == 0 && (!padded || counted);
+            let whole = node.attrs.int("ceil_mode", 0) == 0
+                && (!padded || node.attrs.int("count_include_pad", 0) == 1);
             whole.then_some(Core::Pool { node: index, x, channels, count })
         }
         "GlobalAveragePool" => {
@@ -320,11 +345,32 @@ fn core(source: &Source, ancestors: &Ancestors, id: ValueId) -> Option<Core> {
             let minus = Array::scalar(if node.op.name == "Sub" { -1.0 } else { 1.0 });
             Some(match node.op.name {
                 "Mul" => Core::Product { a, b },
-                _ => Core::Sum { terms: vec![(a, Array::scalar(1.0)), (b, minus)] },
+                _ => Core::Sum { terms: vec![term(source, a, Array::scalar(1.0))?, term(source, b, minus)?] },
             })
         }
         _ => None,
     }
+}
+
+/// The greatest factor that is taken into a sum: masks have greater ones.
+const FACTOR: f64 = 256.0;
+
+/// A term of a sum: constant factors of it go into its coefficient.
+fn term(source: &Source, mut x: ValueId, mut coefficient: Array) -> Option<(ValueId, Array)> {
+    while source.read_once(x) {
+        let Some((inner, Step::Affine(factor, offset))) =
+            source.maker(x).and_then(|(_, node)| step(source, node))
+        else {
+            break;
+        };
+        let same = source.dims(inner).map(<[Dim]>::len) == source.dims(x).map(<[Dim]>::len);
+        if !same || offset.uniform() != Some(0.0) || !factor.values.iter().all(|x| x.abs() <= FACTOR) {
+            break;
+        }
+        coefficient = coefficient.zip(&factor, |a, b| a * b)?;
+        x = inner;
+    }
+    Some((x, coefficient))
 }
 
 /// A size that is known.

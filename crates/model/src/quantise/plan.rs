@@ -6,21 +6,21 @@ use std::collections::BTreeMap;
 use hallmark_receipt::DType;
 
 use super::QuantiseError;
-use super::array::Array;
-use super::pattern::{self, Fused};
+use super::pattern::{self, Core, Fused};
 use super::source::Source;
 use super::unary::Ancestors;
 use crate::graph::{Dim, Node, ValueId};
 use crate::ops::Domain;
-use crate::ops::index::{axis, wrap};
+use crate::ops::index::wrap;
 
 /// How one value is made.
 #[derive(Clone, Debug)]
 pub(super) enum Plan {
     /// A float input of the graph, quantised.
     Input,
-    /// A float input after factors and addends that differ from element to element: computed in floats, then quantised.
-    Start { x: ValueId },
+    /// A float input after factors and addends that differ from element to element, or what was made of inputs that are no floats: computed in
+    /// floats, then quantised.
+    Start { reads: Vec<ValueId> },
     /// An input or a value of another kind than float: the node as it stands.
     Integer,
     /// The integers of `x`, moved, picked or compared, on its scale.
@@ -35,8 +35,6 @@ pub(super) enum Plan {
     Table { base: ValueId },
     /// IntegerSoftmax.
     Softmax { x: ValueId, axis: i64 },
-    /// IntegerNormalize, then a factor and an addend.
-    Normalize { x: ValueId, axis: i64, n: usize, epsilon: f64, scale: Array, offset: Array },
     /// Rows of a constant table.
     Embedding { ids: ValueId },
 }
@@ -54,7 +52,7 @@ pub(super) struct Plans {
     pub end: Vec<bool>,
 }
 
-/// Operators that may follow DequantizeLinear: no weights, no contraction.
+/// Operators that the end may begin with: no weights, no contraction.
 const END: &[&str] = &[
     "ArgMax",
     "ArgMin",
@@ -63,6 +61,7 @@ const END: &[&str] = &[
     "Hardmax",
     "Identity",
     "LogSoftmax",
+    "ReduceL2",
     "Reshape",
     "Sigmoid",
     "Softmax",
@@ -72,16 +71,92 @@ const END: &[&str] = &[
     "Unsqueeze",
 ];
 
+/// Operators that may follow those of the end. Where they come first they are quantised.
+const LATER: &[&str] = &[
+    "Abs",
+    "Add",
+    "And",
+    "ArrayFeatureExtractor",
+    "Ceil",
+    "Clip",
+    "Concat",
+    "Div",
+    "Equal",
+    "Erf",
+    "Exp",
+    "Expand",
+    "Floor",
+    "Gather",
+    "Greater",
+    "Less",
+    "Log",
+    "Max",
+    "Min",
+    "Mul",
+    "Neg",
+    "Normalizer",
+    "Not",
+    "Or",
+    "Pow",
+    "Reciprocal",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceSum",
+    "Relu",
+    "Round",
+    "Shape",
+    "Sign",
+    "Slice",
+    "Split",
+    "Sqrt",
+    "Sub",
+    "Where",
+];
+
+/// Operators that may make floats of inputs that are none (masks, mostly) before QuantizeLinear.
+const MASKS: &[&str] = &[
+    "Abs",
+    "Add",
+    "And",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Div",
+    "Equal",
+    "Expand",
+    "Flatten",
+    "Greater",
+    "Less",
+    "Max",
+    "Min",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "Reshape",
+    "Shape",
+    "Slice",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+];
+
 /// Operators that move or pick integers without reading them; the first input is the data.
 const SAME: &[&str] = &[
+    "DepthToSpace",
     "Expand",
     "Flatten",
     "Gather",
     "Identity",
     "MaxPool",
     "Pad",
+    "ReduceMax",
     "Reshape",
     "Slice",
+    "SpaceToDepth",
     "Split",
     "Squeeze",
     "Tile",
@@ -95,6 +170,7 @@ impl Plans {
         let graph = &source.graph;
         let count = graph.values.len();
         let ancestors = Ancestors::of(source);
+        let masks = masks(source);
         let mut plans = Self {
             plans: BTreeMap::new(),
             floats: vec![false; count],
@@ -115,8 +191,14 @@ impl Plans {
             }
             for id in node.outputs.iter().flatten() {
                 if plans.is_needed(*id) && source.constant(*id).is_none() {
+                    let variable = node.inputs.iter().flatten().filter(|id| source.constant(**id).is_none());
                     let plan = match starts(source, *id) {
-                        Some((x, differs)) if differs || plans.only_float(*id) => Plan::Start { x },
+                        Some((x, differs)) if differs || plans.only_float(*id) => {
+                            Plan::Start { reads: vec![x] }
+                        }
+                        _ if masks.get(id.0) == Some(&true) => {
+                            Plan::Start { reads: variable.copied().collect() }
+                        }
                         _ => plan(source, &ancestors, *id, node)?,
                     };
                     let float = matches!(plan, Plan::Start { .. });
@@ -147,6 +229,12 @@ impl Plans {
         set(&self.floats) && !set(&self.integers)
     }
 
+    /// Whether something is added that may stand for minus infinity: a constant, or a value that the start makes.
+    pub fn masks(&self, fused: &Fused) -> bool {
+        let start = |id: &ValueId| matches!(self.plans.get(id), Some(Plan::Start { .. }));
+        fused.masks() || matches!(&fused.core, Core::Sum { terms } if terms.iter().any(|(x, _)| start(x)))
+    }
+
     fn need(&mut self, id: ValueId, float: bool) {
         let list = if float { &mut self.floats } else { &mut self.integers };
         if let Some(slot) = list.get_mut(id.0) {
@@ -158,23 +246,60 @@ impl Plans {
 /// Which nodes are of the end: those from which only float operators without weights lead to the outputs.
 fn end(source: &Source) -> Vec<bool> {
     let nodes = &source.graph.nodes;
-    let mut end = vec![false; nodes.len()];
+    let variable = |node: &Node, index: usize| source.variable(node, index);
+    let mut followed = vec![false; nodes.len()];
     for (index, node) in nodes.iter().enumerate().rev() {
-        let followed = |id: &ValueId| {
-            let readers = source.readers(*id);
-            readers.iter().all(|&reader| reader == usize::MAX || end.get(reader).copied().unwrap_or(false))
+        let ends = |id: &ValueId| {
+            let mut readers = source.readers(*id).iter();
+            readers.all(|&reader| reader == usize::MAX || followed.get(reader).copied().unwrap_or(false))
         };
-        let named = node.op.domain == Domain::Onnx && END.contains(&node.op.name);
-        let float =
-            Source::input(node, 0).is_some_and(|id| source.is_float(id) && source.constant(id).is_none());
+        let named = END.contains(&node.op.name) || LATER.contains(&node.op.name);
+        let mut outputs = node.outputs.iter().flatten();
+        // What nobody reads is no end.
+        let read = outputs.clone().any(|id| !source.readers(*id).is_empty());
+        let ends = named && read && outputs.all(ends);
+        if let Some(slot) = followed.get_mut(index) {
+            *slot = ends;
+        }
+    }
+    let mut end = vec![false; nodes.len()];
+    for (index, node) in nodes.iter().enumerate() {
         // What is moved, not computed, stays with the integers unless a float operator comes before it.
-        let rest_known = node.inputs.iter().skip(1).flatten().all(|id| source.constant(*id).is_some());
-        let ends = named && float && rest_known && node.outputs.iter().flatten().all(followed);
+        let float = variable(node, 0).is_some_and(|id| source.is_float(id));
+        let rest_known = (1..node.inputs.len()).all(|index| variable(node, index).is_none());
+        let quotient = node.op.name == "Div" && variable(node, 1).is_some();
+        let first = float && (END.contains(&node.op.name) && rest_known || quotient);
+        let after =
+            node.inputs.iter().flatten().any(|id| {
+                source.maker(*id).is_some_and(|(maker, _)| end.get(maker).copied().unwrap_or(false))
+            });
+        let ends = followed.get(index) == Some(&true) && (first || after);
         if let Some(slot) = end.get_mut(index) {
             *slot = ends;
         }
     }
     end
+}
+
+/// Which values are made of constants and of inputs that are no floats, without weights.
+fn masks(source: &Source) -> Vec<bool> {
+    let graph = &source.graph;
+    let mut masks = vec![false; graph.values.len()];
+    for id in &graph.inputs {
+        if let Some(slot) = masks.get_mut(id.0) {
+            *slot = !source.is_float(*id);
+        }
+    }
+    for node in &graph.nodes {
+        let made = |id: &ValueId| masks.get(id.0) == Some(&true) || source.constant(*id).is_some();
+        let all = MASKS.contains(&node.op.name) && node.inputs.iter().flatten().all(made);
+        for id in node.outputs.iter().flatten() {
+            if let Some(slot) = masks.get_mut(id.0) {
+                *slot = all;
+            }
+        }
+    }
+    masks
 }
 
 /// What `id` is factors and addends of, if that leads to an input; and whether they differ from element to element: one scale for all would fit
@@ -201,10 +326,11 @@ fn reads(plan: &Plan, node: &Node, source: &Source) -> Vec<ValueId> {
             let rest = node.inputs.iter().skip(1).flatten().filter(|id| source.constant(**id).is_none());
             std::iter::once(*x).chain(rest.copied()).collect()
         }
-        Plan::Concat { parts } => parts.clone(),
-        Plan::Start { x } | Plan::Scaled { x, .. } | Plan::Softmax { x, .. } | Plan::Normalize { x, .. } => {
-            vec![*x]
+        Plan::Concat { parts } => {
+            parts.iter().copied().filter(|part| source.spread(*part).is_none()).collect()
         }
+        Plan::Start { reads } => reads.clone(),
+        Plan::Scaled { x, .. } | Plan::Softmax { x, .. } => vec![*x],
         Plan::Fused(fused) => fused.reads(),
         Plan::Table { base } => vec![*base],
         Plan::Embedding { ids } => vec![*ids],
@@ -247,7 +373,9 @@ fn plan(source: &Source, ancestors: &Ancestors, id: ValueId, node: &Node) -> Res
             }
             Ok(Plan::Softmax { x, axis })
         }
-        "LayerNormalization" => normalize(source, node, x),
+        "GroupNormalization" | "InstanceNormalization" | "LayerNormalization" | "RMSNormalization" => refuse(
+            "it is quantised over axes of known sizes (the last one, or all behind the channels), with constant scale and bias, and one output",
+        ),
         "Gather" if source.constant(x).is_some() => match Source::input(node, 1) {
             Some(ids) if node.attrs.int("axis", 0) == 0 && source.array(node, 0).is_some() => {
                 Ok(Plan::Embedding { ids })
@@ -285,23 +413,4 @@ fn pads_with_zero(source: &Source, node: &Node) -> bool {
         None => Some(node.attrs.float("value", 0.0).into()),
     };
     constant && value == Some(0.0)
-}
-
-fn normalize(source: &Source, node: &Node, x: ValueId) -> Result<Plan, QuantiseError> {
-    let refuse = |why| QuantiseError::unsupported(node, why);
-    let dims = source.dims(x).ok_or_else(|| refuse("the rank of its input is not known"))?;
-    let at = node.attrs.int("axis", -1);
-    if axis(at, dims.len()).ok() != dims.len().checked_sub(1) || node.outputs.len() > 1 {
-        return Err(refuse("only normalisation over the last axis, with one output, can be quantised"));
-    }
-    let Some(Dim::Known(n)) = dims.last() else {
-        return Err(refuse("the length of its last axis is not known"));
-    };
-    let scale = source.array(node, 1).ok_or_else(|| refuse("its scale is no constant"))?;
-    let offset = match Source::input(node, 2) {
-        Some(_) => source.array(node, 2).ok_or_else(|| refuse("its bias is no constant"))?,
-        None => Array::scalar(0.0),
-    };
-    let epsilon = node.attrs.float("epsilon", 1e-5).into();
-    Ok(Plan::Normalize { x, axis: -1, n: *n, epsilon, scale, offset })
 }

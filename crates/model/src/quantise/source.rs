@@ -81,6 +81,19 @@ impl Source {
         Array::of(self.constant_input(node, index)?)
     }
 
+    /// The constant that `id` is, or that it stretches along the batch.
+    pub fn spread(&self, id: ValueId) -> Option<Array> {
+        if let Some(tensor) = self.constant(id) {
+            return Array::of(tensor);
+        }
+        let (_, node) = self.maker(id).filter(|(_, node)| node.op.name == "Expand")?;
+        let array = self.array(node, 0)?;
+        let dims = self.dims(id)?;
+        let same = |(&size, dim): (&usize, &Dim)| *dim == Dim::Known(size);
+        let whole = array.shape.len() == dims.len() && array.shape.iter().zip(dims).skip(1).all(same);
+        (whole && array.shape.first() == Some(&1)).then_some(array)
+    }
+
     /// Input `index` of `node`, where it depends on the graph's inputs.
     pub fn variable(&self, node: &Node, index: usize) -> Option<ValueId> {
         Self::input(node, index).filter(|id| self.constant(*id).is_none())

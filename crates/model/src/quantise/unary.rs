@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hallmark_receipt::Tensor;
+use hallmark_receipt::{DType, Tensor};
 
 use super::QuantiseError;
 use super::source::Source;
@@ -14,36 +14,57 @@ use crate::ops::{Domain, EvalCx};
 const ELEMENTWISE: &[&str] = &[
     "Abs",
     "Add",
+    "And",
+    "Cast",
+    "Ceil",
     "Celu",
     "Clip",
+    "Cos",
     "Div",
     "Elu",
+    "Equal",
     "Erf",
     "Exp",
+    "Floor",
     "Gelu",
+    "Greater",
+    "GreaterOrEqual",
     "HardSigmoid",
     "HardSwish",
     "Identity",
+    "IsInf",
+    "IsNaN",
     "LeakyRelu",
+    "Less",
+    "LessOrEqual",
     "Log",
     "Max",
+    "Mean",
     "Min",
     "Mish",
     "Mul",
     "Neg",
+    "Not",
+    "Or",
     "PRelu",
     "Pow",
     "Reciprocal",
     "Relu",
+    "Round",
     "Selu",
+    "Shrink",
     "Sigmoid",
+    "Sign",
+    "Sin",
     "Softplus",
     "Softsign",
     "Sqrt",
     "Sub",
+    "Sum",
     "Swish",
     "Tanh",
     "ThresholdedRelu",
+    "Where",
 ];
 
 /// Ancestors that are kept for one value: no activation function is written with more steps.
@@ -57,11 +78,16 @@ impl Ancestors {
     /// Looks at every node once.
     pub fn of(source: &Source) -> Self {
         let graph = &source.graph;
-        let mut all: Vec<Vec<ValueId>> = (0..graph.values.len()).map(|id| vec![ValueId(id)]).collect();
+        // Only float32 is quantised; what is compared on the way is not.
+        let float = |id: ValueId| source.dtype(id) == Some(DType::F32);
+        let own = |id| if float(ValueId(id)) { vec![ValueId(id)] } else { Vec::new() };
+        let mut all: Vec<Vec<ValueId>> = (0..graph.values.len()).map(own).collect();
         for node in &graph.nodes {
             let Some(id) = node.outputs.first().copied().flatten() else { continue };
             let Some(mut common) = common(source, node, &all) else { continue };
-            common.push(id);
+            if float(id) {
+                common.push(id);
+            }
             let from = common.len().saturating_sub(MOST);
             if let Some(slot) = all.get_mut(id.0) {
                 *slot = common.split_off(from);

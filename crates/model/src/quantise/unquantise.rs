@@ -8,120 +8,68 @@ use hallmark_receipt::{DType, Tensor};
 
 use super::QuantiseError;
 use super::array::Array;
+use super::rewrite::{Rewrite, rewrite};
 use super::source::Source;
-use crate::graph::{Attr, Attrs, Graph, Node, Value, ValueId};
-use crate::infer::{infer, type_of};
-use crate::ops::{self, Domain};
+use crate::graph::{Attr, Attrs, Graph, Node, ValueId};
+use crate::ops::Domain;
+
+/// Operators that have a float form.
+const QUANTISED: &[&str] = &[
+    "ConvInteger",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QuantizeLinear",
+];
+
+/// Operators that pick among numbers or keep them within 0 and 1: after them QuantizeLinear only rounds.
+const WITHIN: &[&str] = &[
+    "Concat",
+    "Flatten",
+    "Gather",
+    "MaxPool",
+    "Reshape",
+    "Sigmoid",
+    "Slice",
+    "Softmax",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// Operators that move the numbers of their first input.
+const MOVED: &[&str] =
+    &["Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"];
 
 /// Rewrites quantised operators of `ai.onnx` as the float operators that they stand for; any other graph stays as it is.
 pub(super) fn unquantise(graph: &Graph) -> Result<Graph, QuantiseError> {
-    let quantised = |node: &Node| {
-        let named =
-            matches!(node.op.name, "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "QLinearMatMul");
-        node.op.domain == Domain::Onnx && named
-    };
+    let quantised = |node: &Node| node.op.domain == Domain::Onnx && QUANTISED.contains(&node.op.name);
     if !graph.nodes.iter().any(quantised) {
         return Ok(graph.clone());
     }
-    let source = Source::new(graph.clone())?;
-    let mut work = Rewrite { source: &source, graph: graph.clone(), alias: BTreeMap::new() };
-    work.graph.nodes.clear();
-    for node in &graph.nodes {
-        let known = node.outputs.iter().flatten().all(|id| source.constant(*id).is_some());
-        match node.op.name {
-            _ if node.op.domain != Domain::Onnx => work.keep(node),
-            // What was computed ahead.
-            _ if known => {
-                for id in node.outputs.iter().flatten() {
-                    if let Some(tensor) = source.constant(*id) {
-                        work.graph.constants.insert(*id, Arc::clone(tensor));
-                    }
-                }
-            }
-            "QuantizeLinear" => work.quantize(node)?,
-            "DequantizeLinear" => work.dequantize(node)?,
-            "QLinearConv" => work.linear(node, "Conv", [0, 3, 6])?,
-            "QLinearMatMul" => work.linear(node, "MatMul", [0, 3, 6])?,
-            _ => work.keep(node),
+    rewrite(graph, |work, node| match node.op.name {
+        _ if node.op.domain != Domain::Onnx => {
+            work.keep(node);
+            Ok(())
         }
-    }
-    let mut graph = work.graph;
-    // What was int8 between quantised operators is float32 now.
-    infer(&mut graph, usize::MAX)?;
-    Ok(graph)
-}
-
-struct Rewrite<'a> {
-    source: &'a Source,
-    graph: Graph,
-    /// Values that are another's: what DequantizeLinear gives.
-    alias: BTreeMap<ValueId, ValueId>,
+        "QuantizeLinear" => work.quantize(node),
+        "DequantizeLinear" => work.dequantize(node),
+        "DynamicQuantizeLinear" => work.dynamic(node),
+        "ConvInteger" => work.products(node, "Conv"),
+        "MatMulInteger" => work.products(node, "MatMul"),
+        "QLinearConv" => work.linear(node, "Conv", [0, 3, 6]),
+        "QLinearMatMul" => work.linear(node, "MatMul", [0, 3, 6]),
+        _ => {
+            work.keep(node);
+            Ok(())
+        }
+    })
 }
 
 impl Rewrite<'_> {
-    fn named(&self, id: ValueId) -> ValueId {
-        self.alias.get(&id).copied().unwrap_or(id)
-    }
-
-    /// The node as it is; what it makes of floats is floats.
-    fn keep(&mut self, node: &Node) {
-        let mut node = node.clone();
-        for id in node.inputs.iter_mut().flatten() {
-            *id = self.alias.get(id).copied().unwrap_or(*id);
-        }
-        let float = node.inputs.first().copied().flatten().is_some_and(|id| self.is_float(id));
-        for id in node.outputs.iter().flatten() {
-            if float
-                && matches!(self.source.dtype(*id), Some(DType::I8 | DType::U8 | DType::I16 | DType::U16))
-            {
-                self.float(*id);
-            }
-        }
-        self.graph.nodes.push(node);
-    }
-
-    fn is_float(&self, id: ValueId) -> bool {
-        self.graph.values.get(id.0).is_some_and(|value| value.info.dtype == Some(DType::F32))
-    }
-
-    fn float(&mut self, id: ValueId) {
-        if let Some(value) = self.graph.values.get_mut(id.0) {
-            value.info.dtype = Some(DType::F32);
-        }
-    }
-
-    fn constant(&mut self, tensor: Tensor) -> ValueId {
-        let id = ValueId(self.graph.values.len());
-        self.graph.values.push(Value { name: format!("unquantised {}", id.0), info: type_of(&tensor) });
-        self.graph.constants.insert(id, Arc::new(tensor));
-        id
-    }
-
-    fn value(&mut self, like: ValueId) -> ValueId {
-        let id = ValueId(self.graph.values.len());
-        let info = self.graph.values.get(like.0).map(|value| value.info.clone()).unwrap_or_default();
-        self.graph.values.push(Value { name: format!("unquantised {}", id.0), info });
-        id
-    }
-
-    fn push(
-        &mut self,
-        like: &Node,
-        op: &str,
-        attrs: Attrs,
-        inputs: Vec<ValueId>,
-        output: ValueId,
-    ) -> Result<(), QuantiseError> {
-        let refuse = || QuantiseError::unsupported(like, "its float form is not known");
-        let op = ops::find(Domain::Onnx, op).ok_or_else(refuse)?;
-        let version = *op.versions.last().ok_or_else(refuse)?;
-        let declared_inputs = inputs.len();
-        let inputs = inputs.into_iter().map(Some).collect();
-        let (name, outputs) = (like.name.clone(), vec![Some(output)]);
-        self.graph.nodes.push(Node { name, op, version, attrs, inputs, declared_inputs, outputs });
-        Ok(())
-    }
-
     /// The real numbers that the ends of the integers' type stand for, where the scale and the zero point are one number each.
     fn ends(&self, node: &Node, scale: usize, zero: usize, dtype: DType) -> Option<(f32, f32)> {
         let scale = self.source.array(node, scale)?.single()?;
@@ -165,23 +113,88 @@ impl Rewrite<'_> {
         let ends = self.ends(node, 1, 2, dtype);
         let ends =
             ends.ok_or_else(|| refuse("only one constant scale and zero point of 8 or 16 bits are known"))?;
+        let within = |(_, node): (usize, &Node)| WITHIN.contains(&node.op.name);
+        let rounds = self.source.graph.inputs.contains(&x) || self.source.maker(x).is_some_and(within);
         let x = self.named(x);
+        if rounds && !self.source.graph.outputs.contains(&output) {
+            self.alias.insert(output, x);
+            return Ok(());
+        }
         self.clip(node, x, ends, output)
     }
 
-    /// What follows a QuantizeLinear or a QLinear operator is a float already; anything else is refused.
+    /// The integers of DynamicQuantizeLinear stand for what they were made of, with a scale of 1.
+    fn dynamic(&mut self, node: &Node) -> Result<(), QuantiseError> {
+        let Some(x) = Source::input(node, 0) else {
+            return Err(QuantiseError::unsupported(node, "it has no input"));
+        };
+        let x = self.named(x);
+        for (index, id) in node.outputs.iter().enumerate() {
+            let Some(id) = *id else { continue };
+            let stands = match index {
+                0 => x,
+                1 => self.constant(Tensor::scalar(1.0_f32)),
+                _ => self.constant(Tensor::scalar(0_u8)),
+            };
+            self.alias.insert(id, stands);
+        }
+        Ok(())
+    }
+
+    /// MatMulInteger or ConvInteger of what DynamicQuantizeLinear made: the zero points are taken off constant integers.
+    fn products(&mut self, node: &Node, op: &str) -> Result<(), QuantiseError> {
+        let refuse = |why| QuantiseError::unsupported(node, why);
+        let output = node.outputs.first().copied().flatten().ok_or_else(|| refuse("it has no output"))?;
+        let mut inputs = Vec::new();
+        for index in 0..2 {
+            let id = Source::input(node, index).ok_or_else(|| refuse("an input is missing"))?;
+            inputs.push(match self.source.constant(id) {
+                Some(tensor) => {
+                    let zero = self.source.constant_input(node, index + 2).map(Arc::as_ref);
+                    let real = real(tensor, &Array::scalar(1.0), zero, op == "Conv");
+                    self.constant(real.ok_or_else(|| refuse("its zero points do not fit"))?)
+                }
+                None => self.named(id),
+            });
+        }
+        if !inputs.iter().all(|id| self.is_float(*id)) {
+            return Err(refuse("what it reads was not quantised by the model itself"));
+        }
+        self.float(output);
+        let attrs = if op == "Conv" { node.attrs.clone() } else { Attrs::default() };
+        self.push(node, op, attrs, inputs, output)
+    }
+
+    /// The float form of constant integers that were moved before anything reads them as numbers, as the rows of an embedding are; `None` for any other.
+    fn moved(&mut self, node: &Node, id: ValueId) -> Option<ValueId> {
+        if let Some(tensor) = self.source.constant(id) {
+            let scale = Array::scalar(self.source.array(node, 1)?.single()?);
+            let zero = self.source.constant_input(node, 2).map(Arc::as_ref);
+            let real = real(tensor, &scale, zero, true)?;
+            return Some(self.constant(real));
+        }
+        let (_, maker) = self.source.maker(id).filter(|(_, maker)| MOVED.contains(&maker.op.name))?;
+        let mut maker = maker.clone();
+        let x = self.moved(node, Source::input(&maker, 0)?)?;
+        let made = self.value(id);
+        self.float(made);
+        *maker.inputs.first_mut()? = Some(x);
+        maker.outputs = vec![Some(made)];
+        self.keep(&maker);
+        Some(made)
+    }
+
+    /// What follows a QuantizeLinear or a QLinear operator is a float already, and so are constants; anything else is refused.
     fn dequantize(&mut self, node: &Node) -> Result<(), QuantiseError> {
         let (Some(x), Some(output)) = (Source::input(node, 0), node.outputs.first().copied().flatten())
         else {
             return Err(QuantiseError::unsupported(node, "it has no input"));
         };
-        let x = self.named(x);
-        if !self.is_float(x) {
-            return Err(QuantiseError::unsupported(
-                node,
-                "what it reads was not quantised by the model itself",
-            ));
-        }
+        let named = self.named(x);
+        let x = if self.is_float(named) { Some(named) } else { self.moved(node, x) };
+        let x = x.ok_or_else(|| {
+            QuantiseError::unsupported(node, "what it reads was not quantised by the model itself")
+        })?;
         if self.source.graph.outputs.contains(&output) {
             return self.push(node, "Identity", Attrs::default(), vec![x], output);
         }
@@ -203,10 +216,19 @@ impl Rewrite<'_> {
         let dtype = self.source.dtype(output).ok_or_else(|| refuse("its type is not known"))?;
         let ends =
             self.ends(node, y, y + 1, dtype).ok_or_else(|| refuse("its result has no single scale"))?;
-        let (weights, scale) =
-            self.weights(node, w, op == "Conv").ok_or_else(|| refuse("its weights are no constant"))?;
+        let variable = self.source.variable(node, w).map(|id| self.named(id)).filter(|id| self.is_float(*id));
+        let scale = self.source.array(node, w + 1).ok_or_else(|| refuse("its scales are no constants"))?;
+        let weights = match variable {
+            Some(id) if op == "MatMul" => id,
+            _ => {
+                let zero = self.source.constant_input(node, w + 2).map(Arc::as_ref);
+                let weights = self.source.constant_input(node, w);
+                let real = weights.and_then(|weights| real(weights, &scale, zero, op == "Conv"));
+                self.constant(real.ok_or_else(|| refuse("its weights are no constants"))?)
+            }
+        };
         let x_scale = self.source.array(node, x + 1).and_then(|scale| scale.single());
-        let mut inputs = vec![x_id, self.constant(weights)];
+        let mut inputs = vec![x_id, weights];
         if op == "Conv" && Source::input(node, 8).is_some() {
             let bias = self.source.constant_input(node, 8).and_then(|bias| crate::ops::index::integers(bias));
             let (Some(bias), Some(x_scale)) = (bias, x_scale) else {
@@ -225,22 +247,20 @@ impl Rewrite<'_> {
         self.push(node, op, Attrs(attrs), inputs, made)?;
         self.clip(node, made, ends, output)
     }
+}
 
-    /// `(q - zero) * scale`, and the scale: one, or one for each filter (first axis) or column (last axis).
-    fn weights(&self, node: &Node, at: usize, first: bool) -> Option<(Tensor, Array)> {
-        let tensor = self.source.constant_input(node, at)?;
-        let (shape, values) = (tensor.shape().to_vec(), crate::ops::index::integers(tensor)?);
-        let scale = self.source.array(node, at + 1)?;
-        let zeros = crate::ops::index::integers(self.source.constant_input(node, at + 2)?)?;
-        let n = if first { *shape.first()? } else { *shape.last()? };
-        let run = values.len() / n.max(1);
-        let channel = |i: usize| if first { i / run.max(1) } else { i % n.max(1) };
-        let real = |(i, q): (usize, &i64)| {
-            let pick = |list: usize| if list == 1 { 0 } else { channel(i) };
-            let (scale, zero) = (scale.values.get(pick(scale.values.len()))?, zeros.get(pick(zeros.len()))?);
-            Some(((q - zero) as f64 * scale) as f32)
-        };
-        let values = values.iter().enumerate().map(real).collect::<Option<Vec<f32>>>()?;
-        Some((Tensor::from_vec(shape, values).ok()?, scale))
-    }
+/// `(q - zero) * scale`: one of each, or one for each filter (first axis) or column (last axis).
+fn real(tensor: &Tensor, scale: &Array, zero: Option<&Tensor>, first: bool) -> Option<Tensor> {
+    let (shape, values) = (tensor.shape().to_vec(), crate::ops::index::integers(tensor)?);
+    let zeros = zero.map_or_else(|| Some(vec![0]), crate::ops::index::integers)?;
+    let n = if first { shape.first() } else { shape.last() }.copied().unwrap_or(1);
+    let run = values.len() / n.max(1);
+    let channel = |i: usize| if first { i / run.max(1) } else { i % n.max(1) };
+    let real = |(i, q): (usize, &i64)| {
+        let pick = |list: usize| if list == 1 { 0 } else { channel(i) };
+        let (scale, zero) = (scale.values.get(pick(scale.values.len()))?, zeros.get(pick(zeros.len()))?);
+        Some(((q - zero) as f64 * scale) as f32)
+    };
+    let values = values.iter().enumerate().map(real).collect::<Option<Vec<f32>>>()?;
+    Tensor::from_vec(shape, values).ok()
 }

@@ -236,10 +236,8 @@ fn absorb_view(
     Ok(Some(View { column: builder.constant(factors, column.shape)?, map: None }))
 }
 
-fn reduce_sum(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
-    int32(builder, node)?;
-    let x = builder.wire(node, 0)?;
-    let rank = x.shape.0.len() - 1;
+/// The axes that a reduction of a tensor of `rank` axes takes away: none where it leaves the tensor as it is.
+pub fn reduced(builder: &Builder<'_>, node: &Node, rank: usize) -> Result<Vec<usize>, LowerError> {
     let axes = match node.inputs.get(1).copied().flatten() {
         Some(_) => {
             let fixed = builder.fixed(node, 1)?;
@@ -251,15 +249,22 @@ fn reduce_sum(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> 
         }
         None => node.attrs.ints("axes").unwrap_or(&[]).to_vec(),
     };
-    if axes.is_empty() && node.attrs.int("noop_with_empty_axes", 0) != 0 {
-        return builder.set(node, x);
+    if axes.is_empty() {
+        let nothing = node.attrs.int("noop_with_empty_axes", 0) != 0;
+        return Ok(if nothing { Vec::new() } else { (0..rank).collect() });
     }
-    let rank_i = rank as i64;
-    let at =
-        |axis: i64| usize::try_from(if axis < 0 { axis + rank_i } else { axis }).ok().filter(|a| *a < rank);
-    let gone: Option<Vec<usize>> =
-        if axes.is_empty() { Some((0..rank).collect()) } else { axes.into_iter().map(at).collect() };
-    let gone = gone.ok_or_else(|| Builder::fail(node, "an axis is out of range"))?;
+    let rank = rank as i64;
+    let at = |axis: i64| {
+        usize::try_from(if axis < 0 { axis + rank } else { axis }).ok().filter(|a| *a < rank as usize)
+    };
+    let gone: Option<Vec<usize>> = axes.into_iter().map(at).collect();
+    gone.ok_or_else(|| Builder::fail(node, "an axis is out of range"))
+}
+
+fn reduce_sum(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
+    int32(builder, node)?;
+    let x = builder.wire(node, 0)?;
+    let gone = reduced(builder, node, x.shape.0.len() - 1)?;
     let keep = node.attrs.int("keepdims", 1) != 0;
     let (mut view, mut factors) = (Vec::new(), Vec::new());
     for (axis, &n) in x.shape.0.iter().enumerate() {

@@ -219,7 +219,14 @@ impl Builder<'_> {
         LowerError::Node { node: node.name.clone(), op: node.op.name, why: why.into() }
     }
 
-    fn finish(self) -> Result<Circuit, LowerError> {
+    fn finish(mut self) -> Result<Circuit, LowerError> {
+        // The argument has at least one lookup: where no operator needs one, an input is found in its type's range.
+        if let (true, Some(&column)) = (self.circuit.lookups.is_empty(), self.circuit.inputs.first()) {
+            let shape = self.circuit.column(column).shape.clone();
+            let mut input = Expr::column(column, &shape);
+            input.constant = 1 << 7;
+            requantize::range(&mut self, input, 9)?;
+        }
         let Self { circuit, mut budget, .. } = self;
         // Whoever commits to the weights checks the same with them, but not for every shape of the inputs.
         bounds(&circuit.core)?;

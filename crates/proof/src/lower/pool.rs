@@ -6,10 +6,14 @@ use hallmark_model::ops::Domain;
 use hallmark_model::ops::window::Geometry;
 use hallmark_receipt::DType;
 
-use super::{Builder, Expr, Factor, LowerError, Map, Operator, Shape, Table, requantize::apply};
+use super::{Builder, Expr, Factor, LowerError, Map, Operator, Shape, Table};
+use super::{linear::reduced, movement::regrouped, requantize::apply};
 
 /// The family's table.
-pub const OPERATORS: &[Operator] = &[Operator { domain: Domain::Onnx, name: "MaxPool", lower: max_pool }];
+pub const OPERATORS: &[Operator] = &[
+    Operator { domain: Domain::Onnx, name: "MaxPool", lower: max_pool },
+    Operator { domain: Domain::Onnx, name: "ReduceMax", lower: reduce_max },
+];
 
 /// `max(a, b)` of values of at most 8 bits.
 pub fn max(builder: &mut Builder<'_>, a: Expr, b: Expr) -> Result<Expr, LowerError> {
@@ -73,6 +77,19 @@ fn max_pool(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
         });
     }
     let best = best.ok_or_else(|| Builder::fail(node, "a window without elements"))?;
+    builder.set(node, best)
+}
+
+fn reduce_max(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
+    narrow(builder, node)?;
+    let x = builder.wire(node, 0)?;
+    let shape = builder.shape_of(Builder::output(node)?)?;
+    let mut best = builder.cut(x)?;
+    for axis in reduced(builder, node, best.shape.0.len() - 1)? {
+        best = max_axis(builder, best, axis + 1)?;
+    }
+    let map = regrouped(&shape, &best.shape);
+    let best = builder.through(best, map)?;
     builder.set(node, best)
 }
 

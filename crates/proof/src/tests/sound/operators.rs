@@ -242,6 +242,10 @@ fn maxima() {
         let attrs = [("kernel_shape", ints(&[3, 1]))];
         (make.node("MaxPool", &attrs, vec![In::Of(x)]), DType::I8, vec![1, 2, 1, 1])
     });
+    operator("ReduceMax", &[2, 3, 5], |make, _, x| {
+        let attrs = [("keepdims", Attr::Int(0))];
+        (make.node("ReduceMax", &attrs, vec![In::Of(x), shape(&[0, -1])]), DType::I8, vec![3])
+    });
 }
 
 #[test]
