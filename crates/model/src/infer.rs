@@ -14,6 +14,9 @@ pub const FOLD_ELEMENTS: usize = 4096;
 /// that, shapes that depend on more of it stay open.
 const FOLD_WORK: usize = 1 << 30;
 
+/// The most axes of a value.
+pub const MAX_RANK: usize = 64;
+
 /// Why types cannot be given to a graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -43,6 +46,16 @@ pub enum InferError {
         shape: Vec<usize>,
         /// The limit.
         limit: usize,
+    },
+    /// A value would have more than [`MAX_RANK`] axes.
+    #[error("value `{value}` of node `{node}` would have {got} axes, above the limit of {MAX_RANK}")]
+    Rank {
+        /// The node's name.
+        node: String,
+        /// The value's name.
+        value: String,
+        /// Its number of axes.
+        got: usize,
     },
     /// The number of given input types is not the graph's.
     #[error("expected the types of {expected} inputs, got {got}")]
@@ -222,12 +235,15 @@ fn check_size(
     limit: usize,
 ) -> Result<(), InferError> {
     let Some(dims) = &info.shape else { return Ok(()) };
+    let name = || graph.values.get(id.0).map(|value| value.name.clone()).unwrap_or_default();
+    if dims.len() > MAX_RANK {
+        return Err(InferError::Rank { node: node.name.clone(), value: name(), got: dims.len() });
+    }
     let shape: Vec<_> = dims.iter().map(|dim| if let Dim::Known(n) = dim { *n } else { 1 }).collect();
     if hallmark_receipt::tensor::count(&shape).is_some_and(|n| n <= limit) {
         return Ok(());
     }
-    let value = graph.values.get(id.0).map(|value| value.name.clone()).unwrap_or_default();
-    Err(InferError::TooLarge { node: node.name.clone(), value, shape, limit })
+    Err(InferError::TooLarge { node: node.name.clone(), value: name(), shape, limit })
 }
 
 /// The results of a node whose inputs are all known, if they are small. A node that fails here may never run (a branch

@@ -1,6 +1,6 @@
 //! What proving takes, foreseen from the circuit: so that a machine that cannot do it says so before it begins.
 
-use crate::circuit::{Circuit, Term, View};
+use crate::circuit::{Circuit, Term};
 
 /// Bytes for each value of a commitment's stack: the values, their code of four times the length, the transform's scratch, and the
 /// hashes of rows of 16.
@@ -47,17 +47,11 @@ impl Cost {
         let commit = commitment(values(true));
         let lookups: u64 = circuit.lookups.iter().map(|lookup| lookup.input.shape.padded() as u64).sum();
         let (mut operands, mut viewed) = (0_u64, std::collections::BTreeSet::new());
-        let lists = circuit.lookups.iter().flat_map(|lookup| [Some(&lookup.input), lookup.output.as_ref()]);
-        for (_, term) in lists.flatten().chain(&circuit.zeros).flat_map(|expr| &expr.terms) {
-            let views: &[&View] = match term {
-                Term::View(view) => &[view],
-                Term::Contraction(c) => {
-                    operands +=
-                        [&c.left_labels, &c.right_labels].map(|l| 1_u64 << c.log(l)).iter().sum::<u64>();
-                    &[&c.left, &c.right]
-                }
-            };
-            viewed.extend(views.iter().filter(|view| view.map.is_some()).map(|view| view.column));
+        for term in circuit.terms() {
+            if let Term::Contraction(c) = term {
+                operands += [&c.left_labels, &c.right_labels].map(|l| 1_u64 << c.log(l)).iter().sum::<u64>();
+            }
+            viewed.extend(term.views().filter(|view| view.map.is_some()).map(|view| view.column));
         }
         let viewed: u64 = viewed.iter().map(|id| circuit.column(*id).shape.padded() as u64).sum();
         let parts = [

@@ -8,6 +8,7 @@
 //!
 //! A proof made here is *verifiable*; it hides nothing about its witness.
 
+pub mod budget;
 pub mod circuit;
 pub mod codec;
 #[cfg(feature = "prove")]

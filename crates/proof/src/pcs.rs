@@ -10,6 +10,9 @@ mod direct;
 #[cfg(feature = "prove")]
 mod tests;
 mod whir;
+#[cfg(test)]
+#[cfg(feature = "prove")]
+pub(crate) use whir::tests as whir_tests;
 
 use crate::codec::CodecError;
 use crate::field::E;
@@ -77,7 +80,47 @@ pub enum PcsError {
     Root,
     /// The argument fails.
     #[error("the opening fails: {0}")]
-    Argument(String),
+    Argument(#[from] Failure),
+}
+
+/// What of a [`Whir`] opening does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// A queried row is not the one behind its round's root.
+    #[error("a row that was queried is not under its root")]
+    Row,
+    /// Too little work before a round's queries; the last round counts, too.
+    #[error("less than {bits} bits of work were done before the queries of round {round}")]
+    Work {
+        /// The round.
+        round: usize,
+        /// The bits of work that are due.
+        bits: usize,
+    },
+    /// Too little work in a round of a sumcheck.
+    #[error("less than {bits} bits of work were done in round {round} of a sumcheck")]
+    FoldingWork {
+        /// The sumcheck's round.
+        round: usize,
+        /// The bits of work that are due.
+        bits: usize,
+    },
+    /// A witness of work where none is due.
+    #[error("the witness of no work, in round {round}, is not 0")]
+    NoWork {
+        /// The round.
+        round: usize,
+    },
+    /// The rows contradict the last polynomial.
+    #[error("the rows that were queried contradict the last polynomial")]
+    Answers,
+    /// The claims contradict the last polynomial.
+    #[error("the claimed values contradict the last polynomial")]
+    Claims,
+    /// A part has another number of items than the parameters say.
+    #[error("a part has another number of items than the parameters say")]
+    Form,
 }
 
 /// A commitment scheme for multilinear polynomials.

@@ -2,10 +2,12 @@
 
 use hallmark_model::graph::{Dim, Graph, InputError, TypeInfo};
 use hallmark_model::infer::type_of;
+use hallmark_model::quantise::hold_beyond;
 use hallmark_model::reference::{self, RunError};
 use hallmark_model::skeleton::{Skeleton, SkeletonError};
 use hallmark_receipt::{Digest, Tensor, proof};
 
+use crate::budget::{NODES, VALUES};
 use crate::circuit::Circuit;
 use crate::lower::{LowerError, Split, lower};
 use crate::pcs::{Pcs, Root, Security, Whir};
@@ -68,8 +70,16 @@ impl Program {
     /// Of a model's skeleton.
     ///
     /// # Errors
-    /// A skeleton with control flow.
+    /// A skeleton with control flow, or too large a graph.
     pub fn new(skeleton: &Skeleton) -> Result<Self, CheckError> {
+        let body = &skeleton.body;
+        let made: usize = body.nodes.iter().map(|node| node.outputs.len()).sum();
+        let values = made.saturating_add(body.constants.len()).saturating_add(body.inputs);
+        for (what, got, limit) in [("nodes", body.nodes.len(), NODES), ("values", values, VALUES)] {
+            if got > limit {
+                return Err(LowerError::Graph { what, got, limit }.into());
+            }
+        }
         Ok(Self { graph: skeleton.graph()?, digest: skeleton.digest() })
     }
 
@@ -81,10 +91,16 @@ impl Program {
     /// For requests whose inputs have these types.
     ///
     /// # Errors
-    /// [`LowerError`] names the node that cannot be proved.
+    /// [`LowerError`] names the node that cannot be proved, or whose integers could be greater here than the commitment speaks for.
     pub fn place(&self, inputs: &[TypeInfo]) -> Result<Placed<'_>, CheckError> {
         let split = Split::new(&self.graph, inputs)?;
         plain::check(&split)?;
+        let least = self.least();
+        if inputs != least {
+            // Whoever committed to the weights has checked their integers for these alone.
+            let committed = Split::new(&self.graph, &least)?;
+            hold_beyond(&split.core_graph(), &committed.core_graph()).map_err(LowerError::from)?;
+        }
         Ok(Placed { split, digest: self.digest })
     }
 
@@ -93,6 +109,10 @@ impl Program {
     /// # Errors
     /// [`LowerError`] names the node that cannot be proved.
     pub fn smallest(&self) -> Result<Placed<'_>, CheckError> {
+        self.place(&self.least())
+    }
+
+    fn least(&self) -> Vec<TypeInfo> {
         let info = |id: &hallmark_model::graph::ValueId| {
             let mut info = self.graph.values.get(id.0).map(|value| value.info.clone()).unwrap_or_default();
             for dim in info.shape.iter_mut().flatten() {
@@ -102,7 +122,7 @@ impl Program {
             }
             info
         };
-        self.place(&self.graph.inputs.iter().map(info).collect::<Vec<_>>())
+        self.graph.inputs.iter().map(info).collect()
     }
 
     /// For requests like `inputs`.

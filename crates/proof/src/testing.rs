@@ -2,24 +2,11 @@
 
 use crate::field::{BasedVectorSpace, E, F, PrimeCharacteristicRing};
 
-/// SplitMix64.
-pub(crate) struct Random(pub(crate) u64);
+pub(crate) use crate::tests::models::Random;
 
 impl Random {
-    pub(crate) fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.word() % bound as u64) as usize
-    }
-
     pub(crate) fn base(&mut self) -> F {
-        F::from_u64(self.word() >> 2)
+        F::from_u64(self.next() >> 2)
     }
 
     pub(crate) fn bases(&mut self, count: usize) -> Vec<F> {

@@ -36,6 +36,10 @@ impl Interval {
         Self { low: self.low.min(other.low), high: self.high.max(other.high) }
     }
 
+    fn is_within(self, other: Self) -> bool {
+        other.low <= self.low && self.high <= other.high
+    }
+
     fn with_zero(self) -> Self {
         self.hull(Self { low: 0, high: 0 })
     }
@@ -119,6 +123,16 @@ pub enum BoundError {
         /// Its operator.
         op: &'static str,
     },
+    /// A value of which a bound was only promised, for other shapes than these.
+    #[error(
+        "node `{node}` ({op}) could make greater integers from this request than the weights were committed to with, which counts free axes as 1: give the model's inputs fixed sizes before it is committed to"
+    )]
+    Grown {
+        /// The node's name.
+        node: String,
+        /// Its operator.
+        op: &'static str,
+    },
     /// A zero point, which the form has nowhere.
     #[error("node `{node}` ({op}) has a zero point")]
     ZeroPoint {
@@ -141,6 +155,19 @@ impl Span {
         Self { all, along: None }
     }
 
+    /// Whether every slice lies within `other`'s; where the slices are others, the whole within each of them.
+    fn is_within(&self, other: &Self) -> bool {
+        match (&self.along, &other.along) {
+            (Some((axis, each)), Some((other_axis, others)))
+                if axis == other_axis && each.len() == others.len() =>
+            {
+                each.iter().zip(others).all(|(a, b)| a.is_within(*b))
+            }
+            (_, Some((_, others))) => others.iter().all(|b| self.all.is_within(*b)),
+            (_, None) => self.all.is_within(other.all),
+        }
+    }
+
     fn along(axis: usize, each: Vec<Interval>) -> Option<Self> {
         let all = each.iter().copied().reduce(Interval::hull)?;
         Some(Self { all, along: Some((axis, each)) })
@@ -154,25 +181,69 @@ impl Span {
 /// A value of int32, or a product inside Requantize, that could reach 2^30 - 2^24 (a little less than half the characteristic of the proofs'
 /// field); a promise of Requantize that does not hold; an operator that makes int32 and is not of §1's form.
 pub fn bounds(graph: &Graph) -> Result<Bounds, BoundError> {
-    let promised = graph.captures.iter().copied().collect();
-    let mut walk = Walk { graph, spans: BTreeMap::new(), promised };
-    for (id, tensor) in &graph.constants {
-        if let Some(all) = constant(tensor) {
-            walk.spans.insert(*id, Span::flat(all));
-        }
-    }
-    for id in &graph.inputs {
-        // An int32 input can be anything.
-        let dtype = graph.values.get(id.0).and_then(|value| value.info.dtype).filter(|t| *t != DType::I32);
-        if let Some(all) = dtype.and_then(range) {
-            walk.spans.insert(*id, Span::flat(all));
-        }
-    }
-    for node in &graph.nodes {
-        walk.node(node)?;
-    }
+    let walk = Walk::of(graph)?;
     let of = |id| walk.spans.get(&ValueId(id)).map(|span| span.all);
     Ok(Bounds((0..graph.values.len()).map(of).collect()))
+}
+
+/// Whether what [`bounds`] takes as promised of `graph` is what was promised of `committed`, the same graph for other sizes of its
+/// inputs' free axes. Bounds grow with what goes in and with how many are added; so whatever works on promised integers, or on weights
+/// that are not at hand, must take nothing greater here than there, and add as many.
+///
+/// # Errors
+/// [`BoundError::Grown`] names the first node that does not; and as [`bounds`].
+pub fn hold_beyond(graph: &Graph, committed: &Graph) -> Result<(), BoundError> {
+    let (here, there) = (Walk::of(graph)?, Walk::of(committed)?);
+    for node in &graph.nodes {
+        let mut read = node.inputs.iter().flatten();
+        if !read.clone().any(|id| here.promised.contains(id)) {
+            continue;
+        }
+        let adds = node.op.name != "ReduceSum"
+            || here.added(node).is_some_and(|count| there.added(node) == Some(count));
+        if !adds || !read.all(|id| here.no_greater(&there, *id)) {
+            return Err(BoundError::Grown { node: node.name.clone(), op: node.op.name });
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Walk<'a> {
+    /// Over all nodes of `graph`.
+    fn of(graph: &'a Graph) -> Result<Self, BoundError> {
+        let promised = graph.captures.iter().copied().collect();
+        let mut walk = Walk { graph, spans: BTreeMap::new(), promised };
+        for (id, tensor) in &graph.constants {
+            if let Some(all) = constant(tensor) {
+                walk.spans.insert(*id, Span::flat(all));
+            }
+        }
+        for id in &graph.inputs {
+            // An int32 input can be anything.
+            let dtype =
+                graph.values.get(id.0).and_then(|value| value.info.dtype).filter(|t| *t != DType::I32);
+            if let Some(all) = dtype.and_then(range) {
+                walk.spans.insert(*id, Span::flat(all));
+            }
+        }
+        for node in &graph.nodes {
+            walk.node(node)?;
+        }
+        Ok(walk)
+    }
+
+    /// Whether `id` is here within what it is in `other`, slice by slice.
+    fn no_greater(&self, other: &Self, id: ValueId) -> bool {
+        let constants = [self, other].map(|walk| walk.graph.constants.get(&id));
+        match (constants, self.spans.get(&id), other.spans.get(&id)) {
+            ([Some(a), Some(b)], Some(_), Some(_)) => a.same_bits(b),
+            ([None, None], Some(a), Some(b)) => a.is_within(b),
+            // Weights, promised values, and what is no integer of 32 bits.
+            (_, None, None) => true,
+            _ => false,
+        }
+    }
+
 }
 
 /// The interval of a constant of an integer type of at most 32 bits.
@@ -370,7 +441,12 @@ impl Walk<'_> {
     }
 
     fn total(&self, node: &Node) -> Option<Span> {
-        let x = self.span(node, 0)?.all;
+        let (x, n) = (self.span(node, 0)?.all, self.added(node)?);
+        Some(Span::flat(x.mul(Interval { low: n, high: n })))
+    }
+
+    /// How many elements a ReduceSum adds up.
+    fn added(&self, node: &Node) -> Option<i64> {
         let dims = self.dims(Self::id(node, 0)?)?;
         let list = integers(self.tensor(node, 1)?)?;
         let n = list.iter().try_fold(1_i64, |n, &at| {
@@ -378,7 +454,7 @@ impl Walk<'_> {
             let Dim::Known(size) = dims.get(at)? else { return None };
             n.checked_mul(i64::try_from(*size).ok()?)
         })?;
-        (!list.is_empty()).then(|| Span::flat(x.mul(Interval { low: n, high: n })))
+        (!list.is_empty()).then_some(n)
     }
 
     /// The entries that the integers of `x` can pick.

@@ -30,7 +30,7 @@ mod source;
 mod unary;
 mod unquantise;
 
-pub use bounds::{BoundError, Bounds, Interval, bounds};
+pub use bounds::{BoundError, Bounds, Interval, bounds, hold_beyond};
 pub use calibrate::{ByReference, Calibration, CalibrationError, Clip};
 pub use report::Difference;
 

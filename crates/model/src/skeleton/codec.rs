@@ -12,6 +12,7 @@ use super::{
     is_inline,
 };
 use crate::graph::{Attr, ValueId};
+use crate::infer::MAX_RANK;
 use crate::ops::Domain;
 use crate::weights::Layout;
 
@@ -23,8 +24,6 @@ pub const MAX_DEPTH: usize = 16;
 const VERSION: u8 = 1;
 /// Inputs, and captures, of one graph.
 const MAX_PORTS: usize = 1 << 24;
-/// Axes of a tensor.
-const MAX_RANK: usize = 64;
 
 /// Why bytes are not a skeleton, or a graph has none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

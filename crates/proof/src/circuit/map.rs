@@ -8,6 +8,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use super::{Shape, log2};
+use crate::budget::{Budget, Exceeded};
 use crate::field::{E, PrimeCharacteristicRing};
 use crate::mle;
 
@@ -50,15 +51,21 @@ impl Factor {
         Self { view: vec![view], column: vec![column], links: Links::Identity }
     }
 
-    /// Groups of axes with listed links.
+    /// Groups of axes with listed links, which are found in as many turns as the product of `counts`.
+    ///
+    /// # Errors
+    /// More links than the budget allows.
     pub fn pairs(
+        budget: &mut Budget,
         view: Vec<usize>,
         column: Vec<usize>,
+        counts: &[usize],
         pairs: impl IntoIterator<Item = (usize, usize)>,
-    ) -> Self {
+    ) -> Result<Self, Exceeded> {
+        budget.keep(counts)?;
         // Tensors are far below 2^32 elements: `MAX_LOG` of the lowering.
         let pairs = pairs.into_iter().map(|(y, x)| (y as u32, x as u32)).collect();
-        Self { view, column, links: Links::Pairs(pairs) }
+        Ok(Self { view, column, links: Links::Pairs(pairs) })
     }
 }
 
@@ -112,6 +119,21 @@ impl Map {
         product
     }
 
+    /// Pays for one [`Map::evaluate`].
+    ///
+    /// # Errors
+    /// More than the budget allows.
+    pub fn pay(&self, budget: &mut Budget) -> Result<(), Exceeded> {
+        for factor in &self.factors {
+            if let Links::Pairs(pairs) = &factor.links {
+                budget.list(&[group(&self.view, &factor.view)])?;
+                budget.list(&[group(&self.column, &factor.column)])?;
+                budget.turns(&[pairs.len()])?;
+            }
+        }
+        Ok(())
+    }
+
     /// The weights of one group's elements of the column.
     fn table(&self, factor: &Factor, point: &[E]) -> Vec<E> {
         let eq = mle::eq_table(&gather(point, &self.view, &factor.view));
@@ -153,8 +175,12 @@ impl Map {
     /// The map that reads a view of `self` through `self`: `outer` maps `self.view` to its own view.
     ///
     /// Groups that share axes of the middle are joined, and their links composed.
-    pub fn then(&self, outer: &Self) -> Self {
+    ///
+    /// # Errors
+    /// More links than the budget allows: those of a joined group may be all elements with all others.
+    pub fn then(&self, outer: &Self, budget: &mut Budget) -> Result<Self, Exceeded> {
         let middle = self.view.0.len();
+        budget.keep(&[middle, middle])?;
         let mut group_of: Vec<usize> = (0..middle).collect();
         let mut unite = |axes: &[usize]| {
             for pair in axes.windows(2) {
@@ -204,16 +230,20 @@ impl Map {
                 factors.push(Factor::identity(upper.view[0], lower.column[0]));
                 continue;
             }
-            let (view, upper) = joined(&uppers, &axes, outer, &self.view, false);
-            let (column, lower) = joined(&lowers, &axes, self, &self.view, true);
-            let mut by_middle = vec![Vec::new(); group(&self.view, &axes)];
-            for (x, m) in lower {
-                by_middle[m].push(x);
-            }
-            let pairs = upper.iter().flat_map(|&(y, m)| by_middle[m].iter().map(move |&x| (y, x)));
-            factors.push(Factor::pairs(view, column, pairs));
+            let (view, upper) = joined(&uppers, &axes, outer, &self.view, false, budget)?;
+            let (column, mut lower) = joined(&lowers, &axes, self, &self.view, true, budget)?;
+            // Links of the lower map by their element of the middle.
+            lower.sort_unstable_by_key(|&(x, m)| (m, x));
+            let below = |m: usize| {
+                let start = lower.partition_point(|&(_, other)| other < m);
+                let end = start + lower[start..].partition_point(|&(_, other)| other == m);
+                &lower[start..end]
+            };
+            let count = upper.iter().map(|&(_, m)| below(m).len()).fold(0, usize::saturating_add);
+            let pairs = upper.iter().flat_map(|&(y, m)| below(m).iter().map(move |&(x, _)| (y, x)));
+            factors.push(Factor::pairs(budget, view, column, &[count], pairs)?);
         }
-        Self { view: outer.view.clone(), column: self.column.clone(), factors }
+        Ok(Self { view: outer.view.clone(), column: self.column.clone(), factors })
     }
 
     /// Whether every axis of the view has only linked elements outside its padding.
@@ -221,6 +251,9 @@ impl Map {
         self.factors.iter().all(|factor| matches!(factor.links, Links::Pairs(_)))
     }
 }
+
+/// Far axes, and links (far element, element of the middle).
+type Joined = (Vec<usize>, Vec<(usize, usize)>);
 
 /// The far axes and the links (far element, element of the middle's `axes`) of several factors of one map, multiplied.
 /// `lower`: the middle is the factors' view; otherwise their column.
@@ -230,13 +263,19 @@ fn joined(
     map: &Map,
     middle: &Shape,
     lower: bool,
-) -> (Vec<usize>, Vec<(usize, usize)>) {
+    budget: &mut Budget,
+) -> Result<Joined, Exceeded> {
     let far_shape = if lower { &map.column } else { &map.view };
     let sides = |f: &Factor| {
         if lower { (f.column.clone(), f.view.clone()) } else { (f.view.clone(), f.column.clone()) }
     };
     let mut far: Vec<usize> = factors.iter().flat_map(|f| sides(f).0).collect();
     far.sort_unstable();
+    let count = |factor: &&Factor| match &factor.links {
+        Links::Identity => group(far_shape, &sides(factor).0),
+        Links::Pairs(pairs) => pairs.len(),
+    };
+    budget.list(&factors.iter().map(count).collect::<Vec<_>>())?;
     let mut links = vec![(0, 0)];
     for factor in factors {
         let (far_axes, middle_axes) = sides(factor);
@@ -245,19 +284,20 @@ fn joined(
             Links::Pairs(pairs) if lower => pairs.iter().map(|&(y, x)| (x as usize, y as usize)).collect(),
             Links::Pairs(pairs) => pairs.iter().map(|&(y, x)| (y as usize, x as usize)).collect(),
         };
-        let place = |index, own: &[usize], all: &[usize], shape: &Shape| {
+        // Where an index into a factor's own axes lies among all axes of its side.
+        let place = |own: &[usize], all: &[usize], shape: &Shape| {
             let sub = Shape(all.iter().map(|&axis| shape.0[axis]).collect());
             let at: Vec<usize> =
                 own.iter().map(|axis| all.iter().position(|other| other == axis).unwrap_or(0)).collect();
-            spread(index, &at, &sub, &sub.strides())
+            let strides = sub.strides();
+            move |index| spread(index, &at, &sub, &strides)
         };
-        let pairs: Vec<(usize, usize)> = pairs
-            .into_iter()
-            .map(|(f, m)| (place(f, &far_axes, &far, far_shape), place(m, &middle_axes, axes, middle)))
-            .collect();
+        let (to_far, to_middle) = (place(&far_axes, &far, far_shape), place(&middle_axes, axes, middle));
+        let pairs: Vec<(usize, usize)> =
+            pairs.into_iter().map(|(f, m)| (to_far(f), to_middle(m))).collect();
         links = links.iter().flat_map(|&(a, b)| pairs.iter().map(move |&(f, m)| (a + f, b + m))).collect();
     }
-    (far, links)
+    Ok((far, links))
 }
 
 fn add<T: Copy + AddAssign>(
@@ -283,7 +323,7 @@ fn add<T: Copy + AddAssign>(
 
 /// Elements of a padded group of axes.
 fn group(shape: &Shape, axes: &[usize]) -> usize {
-    axes.iter().map(|&axis| 1 << log2(shape.0[axis])).product()
+    axes.iter().map(|&axis| 1_usize << log2(shape.0[axis])).fold(1, usize::saturating_mul)
 }
 
 /// The coordinates of a point that belong to `axes`.

@@ -169,6 +169,17 @@ pub enum Term {
     Contraction(Contraction),
 }
 
+impl Term {
+    /// The views that it reads.
+    pub fn views(&self) -> impl Iterator<Item = &View> {
+        let (one, two) = match self {
+            Self::View(view) => (view, None),
+            Self::Contraction(c) => (&c.left, Some(&c.right)),
+        };
+        std::iter::once(one).chain(two)
+    }
+}
+
 /// A sum of terms: `constant + sum of coefficient * term`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expr {
@@ -210,11 +221,21 @@ impl Expr {
         self.constant == 0 && self.inside == 0 && self.ramp.is_none()
     }
 
-    /// Adds `coefficient * other`, which has the same shape and no ramp.
+    /// Adds `coefficient * other`, which has the same shape and no ramp. Numbers saturate: what is anywhere near there is refused.
     pub fn add(&mut self, coefficient: i64, other: Self) {
-        self.constant += coefficient * other.constant;
-        self.inside += coefficient * other.inside;
-        self.terms.extend(other.terms.into_iter().map(|(c, term)| (coefficient * c, term)));
+        let times = |n: i64| coefficient.saturating_mul(n);
+        self.constant = self.constant.saturating_add(times(other.constant));
+        self.inside = self.inside.saturating_add(times(other.inside));
+        self.terms.extend(other.terms.into_iter().map(|(c, term)| (times(c), term)));
+    }
+
+    /// What it takes to keep it, in numbers of a few bytes.
+    pub fn size(&self) -> usize {
+        let of = |(_, term): &(i64, Term)| match term {
+            Term::View(_) => 8,
+            Term::Contraction(c) => 8 + c.left_labels.len() + c.right_labels.len() + c.out.len() + c.sizes.len(),
+        };
+        self.shape.0.len() + self.terms.iter().map(of).sum::<usize>()
     }
 }
 
@@ -327,6 +348,16 @@ impl Circuit {
         let of =
             move |(_, column): &(usize, &Column)| matches!(column.source, Source::Constant(_)) == constant;
         self.columns.iter().enumerate().filter(of).map(|(index, _)| ColumnId(index))
+    }
+
+    /// All terms: lookups' inputs and outputs in order, then identities', then columns that are tables.
+    pub fn terms(&self) -> impl Iterator<Item = &Term> {
+        let lookups = self.lookups.iter().flat_map(|lookup| std::iter::once(&lookup.input).chain(&lookup.output));
+        let exprs = lookups.chain(&self.zeros).flat_map(|expr| &expr.terms).map(|(_, term)| term);
+        exprs.chain(self.tables.iter().filter_map(|table| match &table.outputs {
+            Outputs::Column { term, .. } => Some(&**term),
+            _ => None,
+        }))
     }
 
     /// The column `id`.

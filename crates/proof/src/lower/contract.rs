@@ -85,7 +85,7 @@ fn matmul(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     };
     let left = labels(&a, if rows { &[1, 2] } else { &[2] });
     let right = labels(&b, if columns { &[2, 3] } else { &[2] });
-    let contraction = builder.contraction((a.view, left), (b.view, right), out_labels, sizes);
+    let contraction = builder.contraction((a.view, left), (b.view, right), out_labels, sizes)?;
     builder.set(node, Expr::contraction(contraction, out))
 }
 
@@ -114,12 +114,14 @@ fn conv(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let mut factors = vec![Factor::identity(0, 0), Factor::identity(1, 1)];
     let stride = 1_usize << crate::circuit::log2(channels);
     let pairs = (0..groups).flat_map(|g| (0..channels).map(move |c| (g * stride + c, g * channels + c)));
-    factors.push(Factor::pairs(vec![2, 3], vec![2], pairs));
+    let all = [groups, channels];
+    factors.push(Factor::pairs(&mut builder.budget, vec![2, 3], vec![2], &all, pairs)?);
     for (at, axis) in conv.window.axes.iter().enumerate() {
         let stride = 1_usize << crate::circuit::log2(axis.output);
         let links = (0..axis.kernel)
             .flat_map(|k| (0..axis.output).filter_map(move |o| Some((k * stride + o, axis.position(o, k)?))));
-        factors.push(Factor::pairs(vec![4 + at, 4 + spatial + at], vec![3 + at], links));
+        let (own, all) = (vec![4 + at, 4 + spatial + at], [axis.kernel, axis.output]);
+        factors.push(Factor::pairs(&mut builder.budget, own, vec![3 + at], &all, links)?);
     }
     let windows = Map { view, column: x.shape.clone(), factors };
     let windows = builder.through(x, windows)?;
@@ -133,7 +135,7 @@ fn conv(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let mut out: Vec<Label> = vec![0, batch, group, filter];
     out.extend((0..spatial).map(position));
     let out_sizes: Vec<usize> = out.iter().map(|&label| sizes[label]).collect();
-    let contraction = builder.contraction((left_view, left), (View { column, map: None }, right), out, sizes);
+    let contraction = builder.contraction((left_view, left), (View { column, map: None }, right), out, sizes)?;
     let split = Expr::contraction(contraction, Shape(out_sizes));
     let expr = join_channels(builder, split, &conv)?;
     builder.set(node, expr)
@@ -156,7 +158,7 @@ fn join_channels(builder: &mut Builder<'_>, mut expr: Expr, conv: &ConvShape) ->
     view.splice(2..4, [conv.filters]);
     let mut factors = vec![Factor::identity(0, 0), Factor::identity(1, 1)];
     let pairs = (0..groups).flat_map(|g| (0..filters).map(move |f| (g * filters + f, g * stride + f)));
-    factors.push(Factor::pairs(vec![2], vec![2, 3], pairs));
+    factors.push(Factor::pairs(&mut builder.budget, vec![2], vec![2, 3], &[groups, filters], pairs)?);
     factors.extend((3..view.len()).map(|axis| Factor::identity(axis, axis + 1)));
     let map = Map { view: Shape(view), column: expr.shape.clone(), factors };
     builder.through(expr, map)

@@ -29,9 +29,9 @@ pub fn embedding(
     range(builder, room, bits)?;
     let mut from = ids.shape.0.clone();
     from.push(1);
-    let wide = super::movement::regrouped(&Shape(from.clone()), &ids.shape);
+    let wide = super::movement::regrouped(&mut builder.budget, &Shape(from.clone()), &ids.shape)?;
     let ids = builder.through(ids, wide)?;
-    let stretched = broadcast(&from, &shape, true);
+    let stretched = broadcast(&mut builder.budget, &from, &shape, true)?;
     let stretched = stretched.ok_or_else(|| Builder::fail(node, "its result has another shape"))?;
     let ids = builder.through(ids, stretched)?;
     let mut at = Expr::zero(shape);

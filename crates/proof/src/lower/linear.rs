@@ -13,6 +13,9 @@ use super::{
 };
 use crate::circuit::{Links, Source};
 
+/// The most factors of a constant column: each that is taken in makes one more column.
+const MAX_FACTORS: usize = 8;
+
 /// The family's table.
 pub const OPERATORS: &[Operator] = &[
     Operator { domain: Domain::Onnx, name: "Cast", lower: cast },
@@ -49,15 +52,14 @@ pub fn stretch(builder: &mut Builder<'_>, node: &Node, x: Expr, shape: &Shape) -
     if x.shape == *shape {
         return Ok(x);
     }
-    let map =
-        broadcast(&x.shape.0, shape, true).ok_or_else(|| Builder::fail(node, "shapes do not broadcast"))?;
-    builder.through(x, map)
+    let map = broadcast(&mut builder.budget, &x.shape.0, shape, true)?;
+    builder.through(x, map.ok_or_else(|| Builder::fail(node, "shapes do not broadcast"))?)
 }
 
 /// A constant as an expression of shape `shape`.
 fn spread(builder: &mut Builder<'_>, node: &Node, x: &Fixed, shape: &Shape) -> Result<Expr, LowerError> {
-    let map =
-        broadcast(&x.shape, shape, false).ok_or_else(|| Builder::fail(node, "shapes do not broadcast"))?;
+    let map = broadcast(&mut builder.budget, &x.shape, shape, false)?;
+    let map = map.ok_or_else(|| Builder::fail(node, "shapes do not broadcast"))?;
     let column = builder.weight(x)?;
     Ok(Expr::view(View { column, map: Some(Arc::new(map)) }, shape.clone()))
 }
@@ -122,7 +124,7 @@ pub fn elementwise(builder: &mut Builder<'_>, a: Expr, b: Expr, shape: Shape) ->
     let sides = [&a.shape, &b.shape].map(|own| labels(own, &mut sizes, true, rank));
     let [left, right] = sides;
     let (a, b) = (builder.view(a)?, builder.view(b)?);
-    let contraction = builder.contraction((a, left), (b, right), (0..rank).collect(), sizes);
+    let contraction = builder.contraction((a, left), (b, right), (0..rank).collect(), sizes)?;
     Ok(Expr::contraction(contraction, shape))
 }
 
@@ -161,7 +163,8 @@ pub fn scale(builder: &mut Builder<'_>, node: &Node, x: Expr, by: &Fixed) -> Res
                 let right = labels(&Shape(by.shape.clone()), &mut sizes, false, rank);
                 let all: Vec<Label> = (0..rank).collect();
                 let right_view = View { column, map: None };
-                Term::Contraction(builder.contraction((view, all.clone()), (right_view, right), all, sizes))
+                let operands = ((view, all.clone()), (right_view, right));
+                Term::Contraction(builder.contraction(operands.0, operands.1, all, sizes)?)
             }
         };
         out.terms.push((coefficient, scaled));
@@ -221,7 +224,7 @@ fn absorb_view(
 ) -> Result<Option<View>, LowerError> {
     let column = builder.circuit.column(view.column).clone();
     let Source::Constant(constant) = column.source else { return Ok(None) };
-    if view.map.is_some() {
+    if view.map.is_some() || constant.factors.len() >= MAX_FACTORS {
         return Ok(None);
     }
     let mut own = vec![0; column.shape.0.len()];
@@ -267,7 +270,8 @@ fn reduce_sum(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> 
         } else {
             let own = if keep { vec![view.len()] } else { Vec::new() };
             view.extend(keep.then_some(1));
-            factors.push(Factor::pairs(own, vec![axis], (0..n).map(|i| (0, i))));
+            let all = (0..n).map(|i| (0, i));
+            factors.push(Factor::pairs(&mut builder.budget, own, vec![axis], &[n], all)?);
         }
     }
     let map = Map { view: Shape(view), column: x.shape.clone(), factors };

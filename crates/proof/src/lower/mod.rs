@@ -11,10 +11,12 @@ use hallmark_model::ops::{Domain, OpError};
 use hallmark_model::quantise::{BoundError, bounds};
 use hallmark_receipt::{DType, Tensor};
 
+use crate::budget::{Budget, Exceeded};
 use crate::circuit::{
-    Circuit, Column, ColumnId, Constant, Contraction, Expr, Factor, Label, Lookup, Map, Shape, Source, Step,
-    Table, TableId, Term, View, Weight,
+    Circuit, Column, ColumnId, Constant, Contraction, Expr, Factor, Label, Lookup, Map, Outputs, Shape, Source,
+    Step, Table, TableId, Term, View, Weight,
 };
+use crate::pcs::MAX_CLAIMS;
 use crate::witness_row::HALF;
 
 mod contract;
@@ -81,8 +83,14 @@ pub enum LowerError {
     Bounds(#[from] BoundError),
     #[error("a tensor of {got} padded elements is above 2^{MAX_LOG}")]
     TooLarge { got: usize },
-    #[error("the circuit has more than {MAX_PARTS} columns, tables or lookups")]
+    #[error(
+        "the circuit has more than {MAX_PARTS} columns, tables or lookups, or reads more than {MAX_CLAIMS} views"
+    )]
     TooMany,
+    #[error("the model has {got} {what}, and {limit} can be proved: prove a smaller model")]
+    Graph { what: &'static str, got: usize, limit: usize },
+    #[error("the model cannot be proved: {0}")]
+    Budget(#[from] Exceeded),
     #[error("the circuit looks {got} elements up, more than {MAX_LOOKED_UP}")]
     LookedUp { got: u64 },
     #[error("a proof is of 1 to {limit} requests, got {got}")]
@@ -104,6 +112,8 @@ pub enum Unproved {
     Form(&'static str),
     #[error(transparent)]
     Op(#[from] OpError),
+    #[error(transparent)]
+    Budget(#[from] Exceeded),
 }
 
 impl From<&'static str> for Unproved {
@@ -147,6 +157,7 @@ pub struct Builder<'a> {
     circuit: Circuit,
     wires: BTreeMap<ValueId, Expr>,
     constants: Vec<(Constant, Shape, ColumnId)>,
+    budget: Budget,
 }
 
 /// Lowers the integer core of `graph`, whose captures are its weights ([`hallmark_model::skeleton::Skeleton::graph`]), for
@@ -175,6 +186,7 @@ pub fn lower(split: &Split<'_>, requests: usize) -> Result<Circuit, LowerError> 
         },
         wires: BTreeMap::new(),
         constants: Vec::new(),
+        budget: Budget::default(),
     };
     for (index, &id) in split.inputs.iter().enumerate() {
         let shape = builder.shape_of(id)?;
@@ -186,7 +198,10 @@ pub fn lower(split: &Split<'_>, requests: usize) -> Result<Circuit, LowerError> 
     for node in split.core() {
         let fail = |why| LowerError::Node { node: node.name.clone(), op: node.op.name, why };
         let row = operator(node).ok_or_else(|| fail(Unproved::Operator))?;
-        (row.lower)(&mut builder, node)?;
+        (row.lower)(&mut builder, node).map_err(|error| match error {
+            LowerError::Budget(why) => fail(why.into()),
+            other => other,
+        })?;
     }
     for &id in &split.outputs {
         let expr = builder.wires.get(&id).cloned().ok_or(LowerError::NotQuantised)?;
@@ -205,12 +220,24 @@ impl Builder<'_> {
     }
 
     fn finish(self) -> Result<Circuit, LowerError> {
-        let circuit = self.circuit;
+        let Self { circuit, mut budget, .. } = self;
         // Whoever commits to the weights checks the same with them, but not for every shape of the inputs.
         bounds(&circuit.core)?;
         let parts = [circuit.columns.len(), circuit.tables.len(), circuit.lookups.len(), circuit.zeros.len()];
-        if parts.iter().any(|&n| n > MAX_PARTS) {
+        let interface = [&circuit.inputs, &circuit.outputs];
+        if parts.iter().chain(&interface.map(Vec::len)).any(|&n| n > MAX_PARTS) {
             return Err(LowerError::TooMany);
+        }
+        // A verifier evaluates every view once, and every request's rows of what enters and leaves.
+        if circuit.terms().flat_map(Term::views).count() > MAX_CLAIMS {
+            return Err(LowerError::TooMany);
+        }
+        for map in circuit.terms().flat_map(Term::views).filter_map(|view| view.map.as_ref()) {
+            map.pay(&mut budget)?;
+        }
+        for id in interface.into_iter().flatten() {
+            let shape = &circuit.column(*id).shape;
+            budget.list(&[shape.padded() >> crate::circuit::log2(circuit.requests)])?;
         }
         // A row that is not in its table must not be able to occur p times, which would count as never.
         let looked_up: u64 = circuit.lookups.iter().map(|lookup| 1 << lookup.input.shape.log()).sum();
@@ -290,7 +317,13 @@ impl Builder<'_> {
             let shape = expr.shape.clone();
             expr = Expr::view(self.view(expr)?, shape);
         }
-        self.wires.insert(Self::output(node)?, expr);
+        self.insert(Self::output(node)?, expr)
+    }
+
+    /// Makes `expr` the value `id`.
+    fn insert(&mut self, id: ValueId, expr: Expr) -> Result<(), LowerError> {
+        self.budget.keep(&[expr.size()])?;
+        self.wires.insert(id, expr);
         Ok(())
     }
 
@@ -317,6 +350,8 @@ impl Builder<'_> {
 
     /// The column of a product of weights; the same product is one column.
     pub fn constant(&mut self, factors: Vec<Weight>, shape: Shape) -> Result<ColumnId, LowerError> {
+        self.budget.turns(&[self.constants.len(), factors.len()])?;
+        self.budget.keep(&[factors.len(), shape.0.len()])?;
         let constant = Constant { factors };
         let same = |(other, at, _): &&(Constant, Shape, ColumnId)| *other == constant && *at == shape;
         if let Some((_, _, id)) = self.constants.iter().find(same) {
@@ -335,18 +370,26 @@ impl Builder<'_> {
     }
 
     /// The index of `table`; equal tables are one.
-    pub fn table(&mut self, table: Table) -> TableId {
+    pub fn table(&mut self, table: Table) -> Result<TableId, LowerError> {
+        let listed = if let Outputs::Values(values) = &table.outputs { values.len() } else { 1 };
+        self.budget.turns(&[self.circuit.tables.len(), listed])?;
         if let Some(at) = self.circuit.tables.iter().position(|other| *other == table) {
-            return TableId(at);
+            return Ok(TableId(at));
         }
         self.circuit.tables.push(table);
-        TableId(self.circuit.tables.len() - 1)
+        Ok(TableId(self.circuit.tables.len() - 1))
     }
 
     /// Asks that `lookup` holds; its index.
-    pub fn look_up(&mut self, lookup: Lookup) -> usize {
+    pub fn look_up(&mut self, lookup: Lookup) -> Result<usize, LowerError> {
+        if self.circuit.lookups.len() >= MAX_PARTS {
+            return Err(LowerError::TooMany);
+        }
+        // The prover's step holds the same expressions again.
+        let output = lookup.output.as_ref().map_or(0, Expr::size);
+        self.budget.keep(&[2, lookup.input.size().saturating_add(output)])?;
         self.circuit.lookups.push(lookup);
-        self.circuit.lookups.len() - 1
+        Ok(self.circuit.lookups.len() - 1)
     }
 
     /// Fills a column.
@@ -362,12 +405,7 @@ impl Builder<'_> {
             return Ok(view.clone());
         }
         let clean = self.is_clean(&expr);
-        let column = self.witness(&expr.shape, clean)?;
-        let mut zero = Expr::column(column, &expr.shape);
-        zero.add(-1, expr.clone());
-        self.circuit.zeros.push(zero);
-        self.step(Step::Copy { expr, column });
-        Ok(View { column, map: None })
+        Ok(View { column: self.copy(expr, clean)?, map: None })
     }
 
     /// The expression as a column.
@@ -377,11 +415,15 @@ impl Builder<'_> {
         if view.map.is_none() {
             return Ok(view.column);
         }
-        // A view through a map is not a column: give it a coefficient that `view` does not take for one.
         let clean = self.is_clean_view(&view);
-        let column = self.witness(&shape, clean)?;
-        let expr = Expr::view(view, shape.clone());
-        let mut zero = Expr::column(column, &shape);
+        self.copy(Expr::view(view, shape), clean)
+    }
+
+    /// Commits to an expression, as a column of its own.
+    fn copy(&mut self, expr: Expr, clean: bool) -> Result<ColumnId, LowerError> {
+        let column = self.witness(&expr.shape, clean)?;
+        self.budget.keep(&[2, expr.size()])?;
+        let mut zero = Expr::column(column, &expr.shape);
         zero.add(-1, expr.clone());
         self.circuit.zeros.push(zero);
         self.step(Step::Copy { expr, column });
@@ -395,7 +437,22 @@ impl Builder<'_> {
         }
         let shape = expr.shape.clone();
         let view = self.view(expr)?;
-        Ok(Expr::view(mask(view, shape.clone()), shape))
+        Ok(Expr::view(self.mask(view, shape.clone())?, shape))
+    }
+
+    /// The view with its padding cut off.
+    fn mask(&mut self, view: View, shape: Shape) -> Result<View, LowerError> {
+        let mut factors = Vec::with_capacity(shape.0.len());
+        for (axis, &n) in shape.0.iter().enumerate() {
+            let own = (0..n).map(|i| (i, i));
+            factors.push(Factor::pairs(&mut self.budget, vec![axis], vec![axis], &[n], own)?);
+        }
+        let map = Map { view: shape.clone(), column: shape, factors };
+        let map = match &view.map {
+            Some(inner) => inner.then(&map, &mut self.budget)?,
+            None => map,
+        };
+        Ok(View { column: view.column, map: Some(Arc::new(map)) })
     }
 
     /// The expression seen through `map`.
@@ -407,15 +464,15 @@ impl Builder<'_> {
             let shape = expr.shape.clone();
             Expr::view(self.view(expr)?, shape)
         };
-        let shape = map.view.clone();
-        let mut out = Expr::zero(shape);
+        let mut out = Expr::zero(map.view.clone());
+        let map = Arc::new(map);
         for (coefficient, term) in expr.terms {
             let Term::View(view) = term else { continue };
             let map = match &view.map {
-                Some(inner) => inner.then(&map),
-                None => map.clone(),
+                Some(inner) => Arc::new(inner.then(&map, &mut self.budget)?),
+                None => Arc::clone(&map),
             };
-            out.terms.push((coefficient, Term::View(View { column: view.column, map: Some(Arc::new(map)) })));
+            out.terms.push((coefficient, Term::View(View { column: view.column, map: Some(map) })));
         }
         Ok(out)
     }
@@ -443,31 +500,16 @@ impl Builder<'_> {
         (right, right_labels): (View, Vec<Label>),
         out: Vec<Label>,
         sizes: Vec<usize>,
-    ) -> Contraction {
+    ) -> Result<Contraction, LowerError> {
         let mut contraction = Contraction { left, right, left_labels, right_labels, out, sizes };
         let (_, summed) = contraction.bound();
         let padded = summed.iter().any(|&label| !contraction.sizes[label].is_power_of_two());
         if padded && !self.is_clean_view(&contraction.left) && !self.is_clean_view(&contraction.right) {
             let dims = contraction.left_labels.iter().map(|&label| contraction.sizes[label]).collect();
-            contraction.left = mask(contraction.left, Shape(dims));
+            contraction.left = self.mask(contraction.left, Shape(dims))?;
         }
-        contraction
+        Ok(contraction)
     }
-}
-
-/// The view with its padding cut off.
-pub fn mask(view: View, shape: Shape) -> View {
-    let factors = shape
-        .0
-        .iter()
-        .enumerate()
-        .map(|(axis, &n)| Factor::pairs(vec![axis], vec![axis], (0..n).map(|i| (i, i))));
-    let map = Map { view: shape.clone(), column: shape.clone(), factors: factors.collect() };
-    let map = match &view.map {
-        Some(inner) => inner.then(&map),
-        None => map,
-    };
-    View { column: view.column, map: Some(Arc::new(map)) }
 }
 
 /// Row-major strides of a tensor as it lies in the model.
@@ -482,9 +524,14 @@ pub fn row_major(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The map that broadcasts a tensor of shape `from` to `to` by numpy's rule. `requests`: whether `from` begins with the axis of
-/// requests, as `to` does.
-pub fn broadcast(from: &[usize], to: &Shape, requests: bool) -> Option<Map> {
-    let offset = to.0.len().checked_sub(from.len())?;
+/// requests, as `to` does. `None`: the shapes do not broadcast.
+pub fn broadcast(
+    budget: &mut Budget,
+    from: &[usize],
+    to: &Shape,
+    requests: bool,
+) -> Result<Option<Map>, Exceeded> {
+    let Some(offset) = to.0.len().checked_sub(from.len()) else { return Ok(None) };
     let axis_of = |axis: usize| match axis {
         0 if requests => Some(0),
         _ => (axis.checked_sub(offset)).filter(|&at| !requests || at > 0),
@@ -492,19 +539,21 @@ pub fn broadcast(from: &[usize], to: &Shape, requests: bool) -> Option<Map> {
     let mut factors = Vec::new();
     let mut used = vec![false; from.len()];
     for (axis, &n) in to.0.iter().enumerate() {
-        factors.push(match axis_of(axis) {
-            None => Factor::pairs(vec![axis], vec![], (0..n).map(|i| (i, 0))),
-            Some(at) => {
-                *used.get_mut(at)? = true;
-                match from[at] {
-                    1 => Factor::pairs(vec![axis], vec![at], (0..n).map(|i| (i, 0))),
-                    m if m == n => Factor::identity(axis, at),
-                    _ => return None,
-                }
+        let at = axis_of(axis);
+        if let Some(used) = at.and_then(|at| used.get_mut(at)) {
+            *used = true;
+        }
+        factors.push(match at.map(|at| (at, from[at])) {
+            Some((at, m)) if m == n && n > 1 => Factor::identity(axis, at),
+            None | Some((_, 1)) => {
+                let column = Vec::from_iter(at);
+                Factor::pairs(budget, vec![axis], column, &[n], (0..n).map(|i| (i, 0)))?
             }
+            Some(_) => return Ok(None),
         });
     }
-    used.iter().all(|used| *used).then(|| Map { view: to.clone(), column: Shape(from.to_vec()), factors })
+    let map = Map { view: to.clone(), column: Shape(from.to_vec()), factors };
+    Ok(used.iter().all(|used| *used).then_some(map))
 }
 
 /// The index into the padded tensor of the element that lies at `index` of the tensor as it is.

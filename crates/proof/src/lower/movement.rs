@@ -9,6 +9,7 @@ use hallmark_model::ops::{Domain, EvalCx};
 use hallmark_receipt::Tensor;
 
 use super::embedding::embedding;
+use crate::budget::{AT_ONCE, Budget, Exceeded};
 use super::{Builder, Expr, Factor, LowerError, Map, Operand, Operator, Shape, spread_index};
 use crate::circuit::View;
 
@@ -24,15 +25,15 @@ const fn row(name: &'static str) -> Operator {
     Operator { domain: Domain::Onnx, name, lower: movement }
 }
 
-/// Bytes that the reference may take here.
-const BUDGET: usize = 1 << 30;
+/// Bytes that the reference may take here: those of as many numbers as one list may hold.
+const BYTES: usize = 8 * AT_ONCE as usize;
 
 fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let shape = builder.shape_of(Builder::output(node)?)?;
     match node.op.name {
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Identity" => {
             let x = builder.wire(node, 0)?;
-            let map = regrouped(&shape, &x.shape);
+            let map = regrouped(&mut builder.budget, &shape, &x.shape)?;
             let moved = builder.through(x, map)?;
             return builder.set(node, moved);
         }
@@ -57,6 +58,7 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
         }
         _ => {}
     }
+    builder.budget.list(&[node.inputs.len(), 8])?;
     // Every element that moves gets a number of its own; 0 is padding.
     let mut next = 1_i64;
     let mut sources: Vec<(i64, Expr)> = Vec::new();
@@ -87,6 +89,7 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
                 }
             },
         };
+        builder.budget.list(&dims)?;
         let count = dims.iter().product::<usize>() as i64;
         let tensor = Tensor::from_vec(dims, (next..next + count).collect());
         numbered.push(Some(Arc::new(
@@ -98,14 +101,18 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     if node.op.name == "Pad" && pads_with_a_value(builder, node)? {
         return Err(Builder::fail(node, "it pads with a value other than 0"));
     }
+    for id in node.outputs.iter().flatten() {
+        builder.budget.list(&builder.dims(*id)?)?;
+    }
     let inputs: Vec<Option<&Tensor>> = numbered.iter().map(Option::as_deref).collect();
-    let moved = (node.op.eval)(&EvalCx { node, inputs: &inputs, budget: BUDGET })
+    let moved = (node.op.eval)(&EvalCx { node, inputs: &inputs, budget: BYTES })
         .map_err(|why| Builder::fail(node, why))?;
     for (id, tensor) in node.outputs.iter().zip(&moved) {
         let Some(id) = id else { continue };
         let numbers =
             tensor.as_slice::<i64>().ok_or_else(|| Builder::fail(node, "it does more than move elements"))?;
         let shape = builder.shape_of(*id)?;
+        builder.budget.turns(&[numbers.len(), sources.len()])?;
         let mut out = Expr::zero(shape.clone());
         for (first, expr) in &sources {
             let count = expr.shape.0[1..].iter().product::<usize>() as i64;
@@ -116,18 +123,18 @@ fn movement(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
             if links.is_empty() {
                 continue;
             }
-            let map = whole(&shape, &expr.shape, &links);
+            let map = whole(&mut builder.budget, &shape, &expr.shape, &links)?;
             let part = builder.through(expr.clone(), map)?;
             out.add(1, part);
         }
         let out = if out.terms.len() == 1 { out } else { merged(builder, out)? };
-        builder.wires.insert(*id, out);
+        builder.insert(*id, out)?;
     }
     Ok(())
 }
 
 /// The map between two shapes of the same row-major elements: axes whose sizes multiply to the same are a group.
-pub fn regrouped(view: &Shape, column: &Shape) -> Map {
+pub fn regrouped(budget: &mut Budget, view: &Shape, column: &Shape) -> Result<Map, Exceeded> {
     let mut factors = Vec::new();
     let (mut y, mut x) = (0, 0);
     while y < view.0.len() || x < column.0.len() {
@@ -151,9 +158,9 @@ pub fn regrouped(view: &Shape, column: &Shape) -> Map {
         let own = |shape: &Shape, range: std::ops::Range<usize>| Shape(shape.0[range].to_vec());
         let (a, b) = (own(view, from..y), own(column, to..x));
         let pairs = (0..left).map(|i| (spread_index(i, &a), spread_index(i, &b)));
-        factors.push(Factor::pairs((from..y).collect(), (to..x).collect(), pairs));
+        factors.push(Factor::pairs(budget, (from..y).collect(), (to..x).collect(), &[left], pairs)?);
     }
-    Map { view: view.clone(), column: column.clone(), factors }
+    Ok(Map { view: view.clone(), column: column.clone(), factors })
 }
 
 /// What several sources flow together into is committed to once, so that its readers see one column.
@@ -165,57 +172,67 @@ fn merged(builder: &mut Builder<'_>, expr: Expr) -> Result<Expr, LowerError> {
 
 /// The map of the links, each an element of the view and one of the column as they lie. Axes that move independently of each other
 /// are groups of their own, so that what a verifier computes is linear in the axes and not in the tensor.
-fn whole(view: &Shape, column: &Shape, links: &[(usize, usize)]) -> Map {
+fn whole(
+    budget: &mut Budget,
+    view: &Shape,
+    column: &Shape,
+    links: &[(usize, usize)],
+) -> Result<Map, Exceeded> {
     let own = |shape: &Shape| Shape(shape.0[1..].to_vec());
     let (from, to) = (own(view), own(column));
     let mut factors = vec![Factor::identity(0, 0)];
     let shift = |axes: &[usize]| axes.iter().map(|axis| axis + 1).collect::<Vec<_>>();
-    match independent(&from, &to, links) {
-        Some(groups) => factors.extend(groups.into_iter().map(|(y, x, pairs)| {
-            if let ([a], [b]) = (&y[..], &x[..])
-                && from.0[*a] == to.0[*b]
-                && pairs.len() == from.0[*a]
-                && pairs.iter().all(|(i, j)| i == j)
-            {
-                return Factor::identity(a + 1, b + 1);
+    match independent(budget, &from, &to, links)? {
+        Some(groups) => {
+            for (y, x, pairs) in groups {
+                let same = matches!((&y[..], &x[..]), ([a], [b])
+                    if from.0[*a] == to.0[*b] && pairs.len() == from.0[*a] && pairs.iter().all(|(i, j)| i == j));
+                factors.push(if same {
+                    Factor::identity(y[0] + 1, x[0] + 1)
+                } else {
+                    let count = pairs.len();
+                    Factor::pairs(budget, shift(&y), shift(&x), &[count], pairs)?
+                });
             }
-            Factor::pairs(shift(&y), shift(&x), pairs)
-        })),
+        }
         None => {
             let at = |&(y, x): &(usize, usize)| (spread_index(y, &from), spread_index(x, &to));
             let all = |shape: &Shape| (1..=shape.0.len()).collect();
-            factors.push(Factor::pairs(all(&from), all(&to), links.iter().map(at)));
+            let pairs = links.iter().map(at);
+            factors.push(Factor::pairs(budget, all(&from), all(&to), &[links.len()], pairs)?);
         }
     }
-    Map { view: view.clone(), column: column.clone(), factors }
+    Ok(Map { view: view.clone(), column: column.clone(), factors })
 }
 
 /// A group of axes: of the view, of the column, and the links between their padded elements.
 type Group = (Vec<usize>, Vec<usize>, Vec<(usize, usize)>);
 
+/// An axis of a tensor as it lies: its size and its stride.
+type Axis = (usize, usize);
+
 /// Splits links into groups of axes whose product they are; `None` if they are no product. Each element of the view has at most one link.
-fn independent(view: &Shape, column: &Shape, links: &[(usize, usize)]) -> Option<Vec<Group>> {
-    let (ranks, rank) = (view.0.len(), view.0.len() + column.0.len());
-    // The position of every link along the view's axes, then along the column's.
-    let axes: Vec<(usize, usize)> = [view, column]
-        .iter()
-        .flat_map(|shape| shape.0.iter().copied().zip(super::row_major(&shape.0)))
-        .collect();
-    let mut at = Vec::with_capacity(links.len() * rank);
-    for &(y, x) in links {
-        let position =
-            |(axis, (n, stride)): (usize, &(usize, usize))| (if axis < ranks { y } else { x }) / stride % n;
-        at.extend(axes.iter().enumerate().map(position));
-    }
-    let mut all = at.chunks_exact(rank);
-    let origin = all.next()?;
+fn independent(
+    budget: &mut Budget,
+    view: &Shape,
+    column: &Shape,
+    links: &[(usize, usize)],
+) -> Result<Option<Vec<Group>>, Exceeded> {
+    let axes = |shape: &Shape| -> Vec<Axis> {
+        shape.0.iter().copied().zip(super::row_major(&shape.0)).collect()
+    };
+    let (y_axes, x_axes) = (axes(view), axes(column));
+    let at = |index: usize, (n, stride): Axis| index / stride % n;
+    let Some(&origin) = links.first() else { return Ok(None) };
+    budget.turns(&[links.len(), y_axes.len() + x_axes.len()])?;
     // Axis a of the view moves axis b of the column if some link that differs from the first along a alone differs along b.
-    let mut group: Vec<usize> = (0..rank).collect();
-    for link in all {
-        let mut moved = (0..ranks).filter(|&a| link[a] != origin[a]);
+    let ranks = y_axes.len();
+    let mut group: Vec<usize> = (0..ranks + x_axes.len()).collect();
+    for &(y, x) in links {
+        let mut moved = (0..ranks).filter(|&a| at(y, y_axes[a]) != at(origin.0, y_axes[a]));
         let (Some(a), None) = (moved.next(), moved.next()) else { continue };
-        for b in (ranks..rank).filter(|&b| link[b] != origin[b]) {
-            let (old, new) = (group[b], group[a]);
+        for b in (0..x_axes.len()).filter(|&b| at(x, x_axes[b]) != at(origin.1, x_axes[b])) {
+            let (old, new) = (group[ranks + b], group[a]);
             group.iter_mut().filter(|g| **g == old).for_each(|g| *g = new);
         }
     }
@@ -226,28 +243,34 @@ fn independent(view: &Shape, column: &Shape, links: &[(usize, usize)]) -> Option
     let mut count = 1_usize;
     for name in names {
         let y: Vec<usize> = (0..ranks).filter(|&a| group[a] == name).collect();
-        let x: Vec<usize> = (0..column.0.len()).filter(|&b| group[ranks + b] == name).collect();
-        let place = |link: &[usize]| (packed(&link[..ranks], &y, view), packed(&link[ranks..], &x, column));
+        let x: Vec<usize> = (0..x_axes.len()).filter(|&b| group[ranks + b] == name).collect();
+        budget.turns(&[2 * links.len(), ranks + x.len()])?;
+        budget.list(&y.iter().map(|&axis| view.0[axis].next_power_of_two()).collect::<Vec<_>>())?;
+        let place = |&(i, j): &(usize, usize)| {
+            (packed(|a| at(i, y_axes[a]), &y, view), packed(|b| at(j, x_axes[b]), &x, column))
+        };
         // The group's own links are those that are the first one's everywhere else.
-        let own = |link: &&[usize]| (0..ranks).all(|a| group[a] == name || link[a] == origin[a]);
-        let pairs: Vec<(usize, usize)> = at.chunks_exact(rank).filter(own).map(place).collect();
+        let others: Vec<Axis> = (0..ranks).filter(|&a| group[a] != name).map(|a| y_axes[a]).collect();
+        let own = |link: &&(usize, usize)| others.iter().all(|&axis| at(link.0, axis) == at(origin.0, axis));
+        let pairs: Vec<(usize, usize)> = links.iter().filter(own).map(place).collect();
         let mut table = vec![None; y.iter().map(|&axis| view.0[axis].next_power_of_two()).product()];
         for &(from, to) in &pairs {
             table[from] = Some(to);
         }
-        if at.chunks_exact(rank).map(place).any(|(from, to)| table[from] != Some(to)) {
-            return None;
+        if links.iter().map(place).any(|(from, to)| table[from] != Some(to)) {
+            return Ok(None);
         }
-        count = count.checked_mul(pairs.len())?;
+        let Some(product) = count.checked_mul(pairs.len()) else { return Ok(None) };
+        count = product;
         groups.push((y, x, pairs));
     }
     // Every link is in the product; if there are as many, they are the product.
-    (count == links.len()).then_some(groups)
+    Ok((count == links.len()).then_some(groups))
 }
 
 /// The index of an element into a padded group of axes.
-fn packed(index: &[usize], axes: &[usize], shape: &Shape) -> usize {
-    axes.iter().fold(0, |at, &axis| (at << crate::circuit::log2(shape.0[axis])) | index[axis])
+fn packed(index: impl Fn(usize) -> usize, axes: &[usize], shape: &Shape) -> usize {
+    axes.iter().fold(0, |at, &axis| (at << crate::circuit::log2(shape.0[axis])) | index(axis))
 }
 
 fn pads_with_a_value(builder: &Builder<'_>, node: &Node) -> Result<bool, LowerError> {
@@ -278,7 +301,7 @@ mod tests {
         ];
         for (view, column) in cases {
             let (view, column) = (Shape(view.to_vec()), Shape(column.to_vec()));
-            let map = regrouped(&view, &column);
+            let map = regrouped(&mut Budget::default(), &view, &column).unwrap();
             let mut from = vec![0; column.padded()];
             let count: usize = column.0.iter().product();
             (0..count).for_each(|i| from[spread_index(i, &column)] = i as i32 + 1);

@@ -36,11 +36,11 @@ fn sum_along(builder: &mut Builder<'_>, x: Expr, axis: usize) -> Result<Expr, Lo
     let mut view = x.shape.0.clone();
     view[axis] = 1;
     let n = x.shape.0[axis];
-    let factors = (0..view.len()).map(|at| match at == axis {
-        true => Factor::pairs(vec![at], vec![at], (0..n).map(|i| (0, i))),
-        false => Factor::identity(at, at),
-    });
-    let map = Map { view: Shape(view), column: x.shape.clone(), factors: factors.collect() };
+    let mut factors: Vec<Factor> =
+        (0..view.len()).filter(|at| *at != axis).map(|at| Factor::identity(at, at)).collect();
+    let all = (0..n).map(|i| (0, i));
+    factors.push(Factor::pairs(&mut builder.budget, vec![axis], vec![axis], &[n], all)?);
+    let map = Map { view: Shape(view), column: x.shape.clone(), factors };
     builder.through(x, map)
 }
 
@@ -145,7 +145,7 @@ fn normalize(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let mut out = labels.clone();
     out[axis] = sizes.len();
     sizes.push(1);
-    let squares = builder.contraction((view.clone(), labels.clone()), (view, labels), out, sizes);
+    let squares = builder.contraction((view.clone(), labels.clone()), (view, labels), out, sizes)?;
     let mut row = shape.clone();
     row.0[axis] = 1;
     let mut v = Expr::contraction(squares, row.clone());

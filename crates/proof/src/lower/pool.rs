@@ -39,6 +39,7 @@ fn max_pool(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     view.extend(window.output());
     // For each kernel position the input under it; a position in the padding reads one that is inside, which changes no maximum.
     let kernels: Vec<usize> = window.axes.iter().map(|axis| axis.kernel).collect();
+    builder.budget.turns(&kernels)?;
     let count: usize = kernels.iter().product();
     let mut best: Option<Expr> = None;
     for index in 0..count {
@@ -50,6 +51,7 @@ fn max_pool(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
             rest /= n;
         }
         for (at, (axis, &k)) in window.axes.iter().zip(&position).enumerate() {
+            builder.budget.list(&[axis.output])?;
             let mut links = Vec::with_capacity(axis.output);
             for o in 0..axis.output {
                 let inside = axis.inside(o);
@@ -60,7 +62,8 @@ fn max_pool(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
                 let k = if inside.contains(&k) { k } else { first };
                 links.push((o, axis.position(o, k).unwrap_or(0)));
             }
-            factors.push(Factor::pairs(vec![3 + at], vec![3 + at], links));
+            let (own, count) = (vec![3 + at], links.len());
+            factors.push(Factor::pairs(&mut builder.budget, own.clone(), own, &[count], links)?);
         }
         let map = Map { view: Shape(view.clone()), column: x.shape.clone(), factors };
         let part = builder.through(x.clone(), map)?;
@@ -81,14 +84,17 @@ pub fn max_axis(builder: &mut Builder<'_>, mut x: Expr, axis: usize) -> Result<E
         let mut view = x.shape.0.clone();
         view[axis] = half;
         // The second half begins at the end, so that of an odd number the middle one meets itself.
-        let [low, high] = [0, n - half].map(|start| {
-            let identity = |other| Factor::identity(other, other);
-            let mut factors: Vec<Factor> =
-                (0..view.len()).filter(|other| *other != axis).map(identity).collect();
-            factors.push(Factor::pairs(vec![axis], vec![axis], (0..half).map(|i| (i, start + i))));
-            Map { view: Shape(view.clone()), column: x.shape.clone(), factors }
-        });
-        let (low, high) = (builder.through(x.clone(), low)?, builder.through(x.clone(), high)?);
+        let mut part = |start: usize| -> Result<Expr, LowerError> {
+            let mut factors: Vec<Factor> = (0..view.len())
+                .filter(|other| *other != axis)
+                .map(|other| Factor::identity(other, other))
+                .collect();
+            let links = (0..half).map(|i| (i, start + i));
+            factors.push(Factor::pairs(&mut builder.budget, vec![axis], vec![axis], &[half], links)?);
+            let map = Map { view: Shape(view.clone()), column: x.shape.clone(), factors };
+            builder.through(x.clone(), map)
+        };
+        let (low, high) = (part(0)?, part(n - half)?);
         x = max(builder, low, high)?;
     }
     Ok(x)

@@ -76,9 +76,9 @@ pub fn divide(
     let clean = !shape.has_padding() || builder.is_clean(&bare) && zero;
     let (input, columns, _) = remainder(builder, &expr, &limbs(shift, shape.log()))?;
     let column = builder.witness(&shape, clean)?;
-    let table = builder.table(table);
+    let table = builder.table(table)?;
     let output = Some(Expr::column(column, &shape));
-    let lookup = builder.look_up(Lookup { table, input, shift, output });
+    let lookup = builder.look_up(Lookup { table, input, shift, output })?;
     builder.step(Step::Divide { expr, shift, limbs: columns, table, column: Some(column), lookup });
     Ok(Expr::column(column, &shape))
 }
@@ -90,8 +90,8 @@ pub fn range(builder: &mut Builder<'_>, expr: Expr, bits: usize) -> Result<(), L
     let mut widths = limbs(bits, shape.log());
     let top = widths.pop().unwrap_or(0);
     let (input, columns, shift) = remainder(builder, &expr, &widths)?;
-    let table = builder.table(Table::range(top));
-    let lookup = builder.look_up(Lookup { table, input, shift, output: None });
+    let table = builder.table(Table::range(top))?;
+    let lookup = builder.look_up(Lookup { table, input, shift, output: None })?;
     builder.step(Step::Divide { expr, shift, limbs: columns, table, column: None, lookup });
     Ok(())
 }
@@ -106,8 +106,8 @@ fn remainder(builder: &mut Builder<'_>, expr: &Expr, widths: &[usize]) -> Result
     let (mut columns, mut at) = (Vec::new(), 0);
     for &width in widths {
         let column = builder.witness(shape, false)?;
-        let table = builder.table(Table::range(width));
-        builder.look_up(Lookup { table, input: Expr::column(column, shape), shift: 0, output: None });
+        let table = builder.table(Table::range(width))?;
+        builder.look_up(Lookup { table, input: Expr::column(column, shape), shift: 0, output: None })?;
         input.add(-(1 << at), Expr::column(column, shape));
         columns.push((column, width));
         at += width;
@@ -128,12 +128,12 @@ pub fn apply(
         && offset.as_ref().is_none_or(|offset| builder.is_clean(offset));
     let clean = clean || !shape.has_padding();
     let column = builder.witness(&shape, clean)?;
-    let table = builder.table(table);
+    let table = builder.table(table)?;
     let mut output = Expr::column(column, &shape);
     if let Some(offset) = &offset {
         output.add(-1, offset.clone());
     }
-    let lookup = builder.look_up(Lookup { table, input: expr.clone(), shift: 0, output: Some(output) });
+    let lookup = builder.look_up(Lookup { table, input: expr.clone(), shift: 0, output: Some(output) })?;
     builder.step(Step::Apply { expr, table, offset, column, lookup });
     Ok(Expr::column(column, &shape))
 }

@@ -10,10 +10,7 @@ use hallmark_model::graph::{Dim, Graph, Node, TypeInfo, Value, ValueId};
 use hallmark_model::infer::{Known, infer_with};
 use hallmark_receipt::DType;
 
-use super::{LowerError, Unproved, operator};
-
-/// Elements of the largest value of a graph that is looked at.
-const MAX_ELEMENTS: usize = 1 << 28;
+use super::{LowerError, MAX_LOG, Unproved, operator};
 
 /// Which part a value belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +64,7 @@ impl<'a> Split<'a> {
             .iter()
             .map(|id| graph.values.get(id.0).map(|v| v.info.clone()).unwrap_or_default());
         let types: Vec<TypeInfo> = inputs.iter().cloned().chain(weights).collect();
-        let known = infer_with(graph, &types, &vec![None; types.len()], MAX_ELEMENTS)?;
+        let known = infer_with(graph, &types, &vec![None; types.len()], 1 << MAX_LOG)?;
         let mut split = Self {
             graph,
             class: vec![Class::Constant; graph.values.len()],
@@ -79,8 +76,9 @@ impl<'a> Split<'a> {
         for id in &graph.inputs {
             split.class[id.0] = Class::Before;
         }
+        let weights: BTreeSet<ValueId> = graph.captures.iter().copied().collect();
         for node in &graph.nodes {
-            let class = split.classify(node)?;
+            let class = split.classify(node, &weights)?;
             split.nodes.push(class);
             for id in node.outputs.iter().flatten() {
                 split.class[id.0] = class;
@@ -97,7 +95,7 @@ impl<'a> Split<'a> {
         self.known.types.get(id.0)?.dtype
     }
 
-    fn classify(&self, node: &Node) -> Result<Class, LowerError> {
+    fn classify(&self, node: &Node, weights: &BTreeSet<ValueId>) -> Result<Class, LowerError> {
         let read: Vec<ValueId> = node.inputs.iter().flatten().copied().collect();
         let folded = |id: &Option<ValueId>| {
             id.is_none_or(|id| self.known.constants.get(id.0).is_some_and(Option::is_some))
@@ -116,11 +114,11 @@ impl<'a> Split<'a> {
         let integers = node.outputs.iter().flatten().all(|id| is_integer(self.dtype(*id)))
             && read.iter().filter(varying).all(|id| is_integer(self.dtype(*id)) || position(id));
         let fail = |why| LowerError::Node { node: node.name.clone(), op: node.op.name, why };
-        let weights = read.iter().find(|id| self.graph.captures.contains(id));
+        let weight = read.iter().find(|id| weights.contains(id));
         if latest < Class::After && latest > Class::Constant && integers && operator(node).is_some() {
             return Ok(Class::Core);
         }
-        if let Some(weight) = weights {
+        if let Some(weight) = weight {
             return Err(fail(match (latest, self.dtype(*weight)) {
                 (Class::After, dtype) if is_integer(dtype) => Unproved::Island,
                 (_, Some(dtype)) if !is_integer(Some(dtype)) => Unproved::FloatWeights(dtype),

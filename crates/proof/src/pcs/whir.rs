@@ -5,6 +5,9 @@
 //! handful of values is sent whole.
 
 mod layout;
+#[cfg(test)]
+#[cfg(feature = "prove")]
+pub(crate) mod tests;
 mod wire;
 
 use p3_blake3::Blake3;
@@ -17,13 +20,15 @@ use p3_merkle_tree::{MerkleCap, MerkleTreeMmcs};
 use p3_sumcheck::layout::PrefixProver;
 #[cfg(feature = "prove")]
 use p3_sumcheck::layout::{Layout as _, Table};
-use p3_sumcheck::{OpeningBatch, PrescribedOpeningSecurity, PrescribedPointPcs};
+use p3_sumcheck::{OpeningBatch, PrescribedOpeningSecurity, PrescribedPointPcs, SumcheckError};
 use p3_symmetric::{CompressionFunctionFromHasher, SerializingHasher};
 use p3_whir::pcs::prover::WhirProver;
-use p3_whir::{FoldingFactor, PcsProof, ProtocolParameters, SecurityAssumption, WhirConfig};
+use p3_whir::{
+    FoldingFactor, PcsProof, ProtocolParameters, SecurityAssumption, VerifierError, WhirConfig,
+};
 
 use self::layout::{Layout, Schedule};
-use super::{Claim, Direct, Pcs, PcsError, Root, absorb, check_claims, total_log};
+use super::{Claim, Direct, Failure, Pcs, PcsError, Root, absorb, check_claims, total_log};
 use crate::field::{E, F};
 use crate::transcript::{Challenger, Transcript};
 
@@ -187,7 +192,7 @@ impl Pcs for Whir {
         let mut nowhere = Transcript::new("commit");
         let (commitment, committed) =
             MultilinearPcs::<E, Challenger>::commit(&scheme, witness, nowhere.challenger())
-                .map_err(|error| PcsError::Argument(error.to_string()))?;
+                .map_err(|_| PcsError::TooLarge)?;
         let root = commitment.roots().first().map(|root| Root(*root)).ok_or(PcsError::Empty)?;
         let kind = Kind::Stacked(Box::new(Stacked { layout, scheme, committed }));
         Ok((root, Data { logs, root, kind }))
@@ -259,7 +264,7 @@ impl Pcs for Whir {
                 t.challenger(),
             )
             .map(|_| ())
-            .map_err(|error| PcsError::Argument(error.to_string()))
+            .map_err(|error| refusal(&error, claims.len()))
     }
 
     fn error_bits(&self, logs: &[usize], claims: usize) -> f64 {
@@ -275,4 +280,21 @@ impl Pcs for Whir {
             _ => self.analysis(logs, 1).map_or(f64::INFINITY, |analysis| analysis.log2_max_candidates),
         }
     }
+}
+
+/// What the scheme's own error says.
+fn refusal(error: &VerifierError, claims: usize) -> PcsError {
+    PcsError::Argument(match *error {
+        VerifierError::Config(_) => return PcsError::TooManyClaims(claims),
+        VerifierError::MerkleProofInvalid { .. } => Failure::Row,
+        VerifierError::InvalidPowWitness { round, bits } => Failure::Work { round, bits },
+        VerifierError::Sumcheck(SumcheckError::InvalidPowWitness { round, difficulty }) => {
+            Failure::FoldingWork { round, bits: difficulty }
+        }
+        VerifierError::NonCanonicalPowWitness { round } => Failure::NoWork { round },
+        VerifierError::StirChallengeFailed { .. } => Failure::Answers,
+        VerifierError::SumcheckFailed { .. } => Failure::Claims,
+        // The reader has taken every number of items from the parameters.
+        _ => Failure::Form,
+    })
 }

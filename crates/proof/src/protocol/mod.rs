@@ -178,6 +178,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) parts: Vec<Part>,
     /// Their sizes.
     pub(crate) logs: Vec<usize>,
+    /// The block of each lookup.
+    pub(crate) lookups: Vec<usize>,
+    /// The block of each table.
+    pub(crate) tables: Vec<usize>,
     /// All terms: lookups' inputs and outputs in order, then identities', then columns that are tables.
     pub(crate) terms: Vec<(&'a Term, Place)>,
     /// The first of the last.
@@ -191,20 +195,25 @@ impl<'a> Plan<'a> {
         parts.extend(circuit.tables.iter().enumerate().map(|(i, table)| (table.log, Part::Table(i))));
         parts.sort_by_key(|(log, _)| std::cmp::Reverse(*log));
         let (logs, parts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let (mut lookups, mut tables) = (vec![0; circuit.lookups.len()], vec![0; circuit.tables.len()]);
+        for (block, part) in parts.iter().enumerate() {
+            match part {
+                Part::Lookup(index) => lookups[*index] = block,
+                Part::Table(index) => tables[*index] = block,
+            }
+        }
         let mut terms = Vec::new();
-        for (index, lookup) in circuit.lookups.iter().enumerate() {
-            let block = parts.iter().position(|part| *part == Part::Lookup(index)).unwrap_or(0);
+        for (lookup, block) in circuit.lookups.iter().zip(&lookups) {
             let exprs = std::iter::once(&lookup.input).chain(&lookup.output);
-            terms.extend(exprs.flat_map(|e| &e.terms).map(|(_, term)| (term, Place::Block(block))));
+            terms.extend(exprs.flat_map(|e| &e.terms).map(|(_, term)| (term, Place::Block(*block))));
         }
         terms.extend(circuit.zeros.iter().flat_map(|e| &e.terms).map(|(_, term)| (term, Place::Zero)));
         let first_table = terms.len();
-        for (index, table) in circuit.tables.iter().enumerate() {
+        for (table, block) in circuit.tables.iter().zip(&tables) {
             let Outputs::Column { term, .. } = &table.outputs else { continue };
-            let block = parts.iter().position(|part| *part == Part::Table(index)).unwrap_or(0);
-            terms.push((&**term, Place::Block(block)));
+            terms.push((&**term, Place::Block(*block)));
         }
-        Self { circuit, parts, logs, terms, first_table }
+        Self { circuit, parts, logs, lookups, tables, terms, first_table }
     }
 
     /// The contractions among the terms.
@@ -222,13 +231,8 @@ impl<'a> Plan<'a> {
     /// The columns that are read through maps, ascending, and the shapes of their sums.
     pub(crate) fn viewed(&self) -> Vec<ColumnId> {
         let mut columns = std::collections::BTreeSet::new();
-        for (term, _) in &self.terms {
-            let views: &[&View] = match term {
-                Term::View(view) => &[view],
-                Term::Contraction(c) => &[&c.left, &c.right],
-            };
-            columns.extend(views.iter().filter(|view| view.map.is_some()).map(|view| view.column));
-        }
+        let views = self.terms.iter().flat_map(|(term, _)| term.views());
+        columns.extend(views.filter(|view| view.map.is_some()).map(|view| view.column));
         columns.into_iter().collect()
     }
 
@@ -319,6 +323,23 @@ impl Ledger {
                 let weight = Weight::Map(Arc::clone(map), point);
                 self.mapped.entry(view.column).or_default().push((weight, value));
             }
+        }
+    }
+
+    /// The requests' rows of the core's inputs and outputs at `row_point` become one claim a column, at `request_point` over the requests.
+    pub(crate) fn push_rows(
+        &mut self,
+        plan: &Plan<'_>,
+        rows: &[Vec<E>],
+        row_point: &[E],
+        request_point: &[E],
+    ) {
+        let weights = mle::eq_table(request_point);
+        for ((column, _, _), row) in plan.interface().zip(rows) {
+            let log = plan.circuit.column(column).shape.log() - plan.request_log();
+            let point = [request_point, &row_point[row_point.len() - log..]].concat();
+            let value = row.iter().zip(&weights).map(|(e, w)| *e * *w).sum();
+            self.push(&View { column, map: None }, point, value);
         }
     }
 

@@ -140,13 +140,7 @@ pub fn prove_witness<P: Pcs>(
         rows.push(row);
     }
     let request_point = t.draw_point(plan.request_log());
-    let weights = mle::eq_table(&request_point);
-    for ((id, _, _), row) in plan.interface().zip(&rows) {
-        let log = circuit.column(id).shape.log() - plan.request_log();
-        let point = [&request_point[..], &row_point[row_point.len() - log..]].concat();
-        let value = row.iter().zip(&weights).map(|(e, w)| *e * *w).sum();
-        ledger.push(&View { column: id, map: None }, point, value);
-    }
+    ledger.push_rows(&plan, &rows, &row_point, &request_point);
 
     stage(Stage::Lookups);
     let (alpha, beta) = (t.draw(), t.draw());

@@ -1,7 +1,7 @@
 //! How sure a proof is (`spec/proof.md` §6): every error term of the argument, added up.
 
 use super::{Plan, part_logs};
-use crate::circuit::{Circuit, Term, View};
+use crate::circuit::{Circuit, Term};
 use crate::field::FIELD_BITS;
 use crate::pcs::Pcs;
 use crate::{lookup, sumcheck};
@@ -31,14 +31,8 @@ impl Bits {
         // Each identity and each lookup's expression is compared at a random point.
         let identities = circuit.zeros.len() as f64 * plan.zero_log().max(1) as f64;
         let mut claims = vec![0.0_f64; circuit.columns.len()];
-        for (term, _) in &plan.terms {
-            let views: &[&View] = match term {
-                Term::View(view) => &[view],
-                Term::Contraction(c) => &[&c.left, &c.right],
-            };
-            for view in views {
-                claims[view.column.0] += 1.0;
-            }
+        for view in circuit.terms().flat_map(Term::views) {
+            claims[view.column.0] += 1.0;
         }
         let batched: f64 = plan.viewed().iter().map(|id| claims[id.0] + 1.0).sum();
         let mut parts = vec![

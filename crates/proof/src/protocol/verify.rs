@@ -67,13 +67,7 @@ pub fn verify<P: Pcs>(
         t.absorb(row);
     }
     let request_point = t.draw_point(plan.request_log());
-    let weights = mle::eq_table(&request_point);
-    for ((id, _, _), row) in plan.interface().zip(&proof.rows) {
-        let log = circuit.column(id).shape.log() - plan.request_log();
-        let point = [&request_point[..], &row_point[row_point.len() - log..]].concat();
-        let value = row.iter().zip(&weights).map(|(e, w)| *e * *w).sum();
-        ledger.push(&View { column: id, map: None }, point, value);
-    }
+    ledger.push_rows(&plan, &proof.rows, &row_point, &request_point);
 
     // 2. Lookups: one sum of fractions over all of them.
     let (alpha, beta) = (t.draw(), t.draw());
@@ -152,18 +146,21 @@ fn fractions(
             lookup.table.0,
         ));
     }
-    for (part, (weight, before)) in plan.parts.iter().zip(&placement.blocks) {
-        let mut of_table = column_values(plan, proof, part);
+    // Columns that are tables have the last terms, in the tables' order.
+    let mut columns = proof.terms[plan.first_table..].iter();
+    let mut of_table = Vec::with_capacity(plan.circuit.tables.len());
+    for (index, (table, block)) in plan.circuit.tables.iter().zip(&plan.tables).enumerate() {
+        let (_, before) = placement.blocks[*block];
+        let (input, mut output) = table.evaluate(&reduced.point[before..]);
+        if let Outputs::Column { .. } = table.outputs {
+            output = columns.next().copied().unwrap_or(E::ZERO);
+        }
+        of_table.push(fingerprint(input, output, index));
+    }
+    for (part, (weight, _)) in plan.parts.iter().zip(&placement.blocks) {
         let (own, fingerprint) = match part {
             Part::Lookup(index) => (E::ONE, of_lookup[*index]),
-            Part::Table(index) => {
-                let table = &plan.circuit.tables[*index];
-                let (input, mut output) = table.evaluate(&reduced.point[*before..]);
-                if let Outputs::Column { .. } = table.outputs {
-                    output = of_table.next().copied().unwrap_or(E::ZERO);
-                }
-                (-proof.multiplicities[*index], fingerprint(input, output, *index))
-            }
+            Part::Table(index) => (-proof.multiplicities[*index], of_table[*index]),
         };
         numerator += *weight * own;
         denominator += *weight * fingerprint;
@@ -175,13 +172,6 @@ fn fractions(
         return Err(ProofError::Fractions("inputs or outputs"));
     }
     Ok(())
-}
-
-/// The claimed value of the column that the part's table is, if it is one.
-fn column_values<'p>(plan: &Plan<'_>, proof: &'p Proof, part: &Part) -> std::slice::Iter<'p, E> {
-    let place = plan.parts.iter().position(|other| other == part).map(Place::Block);
-    let own = plan.terms.iter().skip(plan.first_table).position(|(_, at)| Some(*at) == place);
-    own.and_then(|at| proof.terms.get(plan.first_table + at..)).unwrap_or(&[]).iter()
 }
 
 /// That every identity is zero at its point.

@@ -1,6 +1,6 @@
 //! Models that are not proved: integers that could leave the field, and graphs that are not of the form.
 
-use hallmark_model::graph::{Attr, Graph, ValueId};
+use hallmark_model::graph::{Attr, Dim, Graph, ValueId};
 use hallmark_model::quantise::BoundError;
 use hallmark_model::skeleton::Skeleton;
 use hallmark_receipt::{DType, Tensor};
@@ -145,6 +145,65 @@ fn sums_that_grow_with_the_request_are_checked_without_weights() {
     let refused = circuit(&attention(63), 1).map(drop);
     let product = matches!(&refused, Err(CheckError::Lower(LowerError::Bounds(BoundError::Product { .. }))));
     assert!(product, "{refused:?}");
+}
+
+/// What a request makes longer than the commitment speaks for. The weights are more than a skeleton holds.
+#[test]
+fn promises_are_for_the_shapes_of_the_commitment() {
+    let open = |dims: &[usize], op: &dyn Fn(&mut Make, &mut Random, ValueId) -> ValueId| {
+        let mut graph = model(dims, op);
+        let at = dims.iter().position(|n| *n == 1).unwrap();
+        let input = graph.inputs[0].0;
+        graph.values[input].info.shape.as_mut().unwrap()[at] = Dim::Symbol("n".to_owned());
+        graph
+    };
+    let placed = |graph: &Graph, dims: &[usize]| {
+        let program = Program::new(&Skeleton::of(graph).unwrap()).unwrap();
+        program.place_for(&[Random(1).float(dims)])?.circuit(1).map(drop)
+    };
+    let grown = |graph: &Graph, dims: &[usize]| match placed(graph, dims) {
+        Err(CheckError::Lower(LowerError::Bounds(BoundError::Grown { op, .. }))) => op,
+        other => panic!("{other:?}"),
+    };
+    // A sum over the open axis of what weights made.
+    let summed = open(&[3, 1, 9], &|make, random, x| {
+        let x = dense(make, random, x, [9, 9]);
+        make.node("ReduceSum", &[], vec![In::Of(x), In::Is(Tensor::vector(vec![1_i64]))])
+    });
+    assert_eq!(placed(&summed, &[3, 1, 9]), Ok(()));
+    assert_eq!(grown(&summed, &[3, 2, 9]), "ReduceSum");
+    // Over another axis, it adds up as many.
+    let beside = open(&[3, 1, 9], &|make, random, x| {
+        let x = dense(make, random, x, [9, 9]);
+        make.node("ReduceSum", &[], vec![In::Of(x), In::Is(Tensor::vector(vec![0_i64]))])
+    });
+    assert_eq!(placed(&beside, &[3, 7, 9]), Ok(()));
+    // A sum of two activations' products grows with the axis: multipliers that nobody sees are for the shortest.
+    let attention = |multipliers: &Tensor| {
+        open(&[3, 1, 9], &|make, _, x| {
+            let turned = make.node("Transpose", &[("perm", ints(&[0, 2, 1]))], vec![In::Of(x)]);
+            let y = make.node("MatMulInteger", &[], vec![In::Of(turned), In::Of(x)]);
+            requantise(make, y, multipliers.clone(), 16, false, 2)
+        })
+    };
+    let (seen, unseen) = (Tensor::scalar(1 << 10), Tensor::vector(vec![1 << 10; 9]));
+    assert_eq!(placed(&attention(&seen), &[3, 60, 9]), Ok(()));
+    assert_eq!(placed(&attention(&unseen), &[3, 1, 9]), Ok(()));
+    assert_eq!(grown(&attention(&unseen), &[3, 2, 9]), "Requantize");
+    // Weights that multiply it, too.
+    let scaled = open(&[3, 1, 9], &|make, random, x| {
+        let turned = make.node("Transpose", &[("perm", ints(&[0, 2, 1]))], vec![In::Of(x)]);
+        let y = make.node("MatMulInteger", &[], vec![In::Of(turned), In::Of(x)]);
+        make.node("Mul", &[], vec![In::Of(y), In::Is(random.int32(&[9], 100))])
+    });
+    assert_eq!(grown(&scaled, &[3, 2, 9]), "Mul");
+    // Rows that do not meet stay what they were.
+    let rows = open(&[1, 9], &|make, random, x| {
+        let x = dense(make, random, x, [9, 9]);
+        let x = requantise(make, x, random.multipliers(9), 14, true, 1);
+        dense(make, random, x, [9, 9])
+    });
+    assert_eq!(placed(&rows, &[50, 9]), Ok(()));
 }
 
 #[test]

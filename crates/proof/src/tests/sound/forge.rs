@@ -3,7 +3,7 @@
 //! Only the commitments are out of its hands, so that is where its lies end.
 
 use super::Case;
-use crate::circuit::{Circuit, Expr, Term, View};
+use crate::circuit::{Circuit, Expr, Outputs, Term};
 use crate::codec::Writer;
 use crate::field::{E, F, Field, PrimeCharacteristicRing, from_i64, power_of_two};
 use crate::lookup::{self, Block, Reduced};
@@ -68,12 +68,7 @@ pub fn forge(case: &Case, witness: &Witness, tricks: &Tricks<'_>) -> Proof {
     }
     rows.iter().for_each(|row| t.absorb(row));
     let request_point = t.draw_point(plan.request_log());
-    let weights = mle::eq_table(&request_point);
-    for ((id, _, _), row) in plan.interface().zip(&rows) {
-        let log = circuit.column(id).shape.log() - plan.request_log();
-        let point = [&request_point[..], &row_point[row_point.len() - log..]].concat();
-        ledger.push(&View { column: id, map: None }, point, dot(row, &weights));
-    }
+    ledger.push_rows(&plan, &rows, &row_point, &request_point);
 
     let (alpha, beta) = (t.draw(), t.draw());
     let mut summed = blocks(&plan, witness, &multiplicities, alpha, beta);
@@ -184,9 +179,13 @@ fn bend_fractions(
         placement.blocks[at]
     };
     let mut missing = reduced.denominator - placement.filler;
+    let mut columns = values[plan.first_table..].iter();
     for (index, table) in plan.circuit.tables.iter().enumerate() {
         let (weight, before) = weight(Part::Table(index));
-        let (input, output) = table.evaluate(&reduced.point[before..]);
+        let (input, mut output) = table.evaluate(&reduced.point[before..]);
+        if let Outputs::Column { .. } = table.outputs {
+            output = *columns.next().expect("a term");
+        }
         missing -= weight * tagged(input, output, index);
     }
     assert_eq!(multiplicities.len(), plan.circuit.tables.len());

@@ -1,7 +1,7 @@
 //! Witnesses with one lie in them, from which everything later is computed as a prover would compute it.
 
 use super::Case;
-use crate::circuit::{Circuit, ColumnId, Step, Table};
+use crate::circuit::{Circuit, ColumnId, Outputs, Step, Table};
 use crate::field::{CHARACTERISTIC, Field, from_i64, to_i64};
 use crate::pcs::Pcs;
 use crate::witness::{Witness, evaluate};
@@ -47,10 +47,18 @@ fn narrow(value: i64) -> i32 {
     to_i64(from_i64(value)) as i32
 }
 
+/// What stands beside a row of a table.
+fn output(columns: &[Vec<i32>], table: &Table, row: i64) -> i64 {
+    match &table.outputs {
+        Outputs::Column { column, .. } => columns[column.0][row as usize].into(),
+        _ => table.output(table.start + row).expect("a row"),
+    }
+}
+
 /// What a table gives for the nearest of its inputs.
-fn nearest(table: &Table, input: i64) -> (u32, i64) {
+fn nearest(columns: &[Vec<i32>], table: &Table, input: i64) -> (u32, i64) {
     let row = (input - table.start).clamp(0, table.rows() as i64 - 1);
-    (row as u32, table.output(table.start + row).expect("a row"))
+    (row as u32, output(columns, table, row))
 }
 
 /// The witness of all requests with `lie` in it.
@@ -90,7 +98,8 @@ fn fill(circuit: &Circuit, columns: &mut [Vec<i32>], index: usize, step: &Step, 
             }
             if let Some(column) = column {
                 let table = &circuit.tables[table.0];
-                columns[column.0] = values.iter().map(|v| narrow(nearest(table, v >> shift).1)).collect();
+                let made = values.iter().map(|v| narrow(nearest(columns, table, v >> shift).1)).collect();
+                columns[column.0] = made;
             }
             if let (Lie::Quotient(own, at, by), Some(column), Some((limb, bits))) =
                 (lie, column, limbs.last())
@@ -114,9 +123,10 @@ fn fill(circuit: &Circuit, columns: &mut [Vec<i32>], index: usize, step: &Step, 
             let values = evaluate(circuit, columns, expr);
             let offset = offset.as_ref().map(|offset| evaluate(circuit, columns, offset));
             let one = |(at, v): (usize, &i64)| {
-                narrow(nearest(table, *v).1 + offset.as_ref().map_or(0, |offset| offset[at]))
+                let found = nearest(columns, table, narrow(*v).into()).1;
+                narrow(found + offset.as_ref().map_or(0, |offset| offset[at]))
             };
-            columns[column.0] = values.iter().enumerate().map(one).collect();
+            columns[column.0] = values.iter().enumerate().map(one).collect::<Vec<_>>();
         }
     }
 }
@@ -136,10 +146,10 @@ pub fn finish(circuit: &Circuit, columns: Vec<Vec<i32>>, rows: Rows) -> Witness 
             // The field's quotient, if the table has it: that is what the verifier asks for.
             let quotient = to_i64(from_i64(*input) * unit);
             let floor = to_i64(from_i64(*input)) >> lookup.shift;
-            let (near, value) = nearest(table, table.row(quotient).map_or(floor, |_| quotient));
+            let (near, value) = nearest(&columns, table, table.row(quotient).map_or(floor, |_| quotient));
             match outputs.as_ref().map(|outputs| outputs[at]) {
-                Some(output) if rows == Rows::Output && output != value => {
-                    let other = |row: &i64| table.output(table.start + row) == Some(output);
+                Some(claimed) if rows == Rows::Output && claimed != value => {
+                    let other = |row: &i64| output(&columns, table, *row) == claimed;
                     (0..table.rows() as i64).find(other).map_or(near, |row| row as u32)
                 }
                 _ => near,

@@ -7,6 +7,7 @@ mod lookups;
 mod maxima;
 mod operators;
 mod replay;
+mod whir;
 
 pub(super) use liar::{Lie, P, Rows, tell};
 

@@ -6,9 +6,11 @@ use hallmark_receipt::{DType, Tensor};
 
 use super::Case;
 use super::forge::{Tricks, forge};
-use super::liar::{Lie, P, Rows, filled, tell};
-use crate::circuit::{ColumnId, Step};
-use crate::pcs::PcsError;
+use super::liar::{Lie, P, Rows, filled, finish, tell};
+use crate::circuit::{ColumnId, Outputs, Step};
+use crate::field::{Field, from_i64, to_i64};
+use crate::lower::spread_index;
+use crate::pcs::{Direct, Pcs, PcsError};
 use crate::protocol::ProofError;
 use crate::tests::models::{In, Make, Random, dense, dequantise, ints, quantise, requantise, small};
 use crate::witness::Witness;
@@ -24,9 +26,19 @@ fn one(
     last: bool,
     op: impl FnOnce(&mut Make, &mut Random, ValueId) -> (ValueId, DType, Vec<usize>),
 ) -> Graph {
-    let mut random = Random(3);
     let (mut make, x) = Make::input(DType::F32, dims);
     let x = quantise(&mut make, x);
+    around(make, x, last, op)
+}
+
+/// The same over the input `x`.
+fn around(
+    mut make: Make,
+    x: ValueId,
+    last: bool,
+    op: impl FnOnce(&mut Make, &mut Random, ValueId) -> (ValueId, DType, Vec<usize>),
+) -> Graph {
+    let mut random = Random(3);
     let (mut y, dtype, dims) = op(&mut make, &mut random, x);
     // A weight that every model has, since commitments are to at least one column.
     let to = [("to", Attr::Int(6))];
@@ -88,16 +100,16 @@ fn expected(step: &Step, error: &ProofError) -> bool {
     }
 }
 
-fn refuse_every_lie(name: &str, graph: Graph, requests: usize) {
-    let case = Case::new(graph, requests);
+fn refuse_every_lie(name: &str, case: &Case) {
+    let requests = case.circuit.requests;
     let honest = case.honest();
     assert_eq!(case.judge(&honest, &case.prove(&honest)), Ok(()), "{name}");
     let mut random = Random(9);
     let mut told = 0;
     for (index, step) in case.circuit.steps.iter().enumerate() {
-        for lie in lies(step, index, &case, &mut random) {
+        for lie in lies(step, index, case, &mut random) {
             let rows = if told % 2 == 0 { Rows::Input } else { Rows::Output };
-            let witness = tell(&case, lie, rows);
+            let witness = tell(case, lie, rows);
             if witness.columns == honest.columns {
                 continue; // a clamp swallowed it
             }
@@ -106,7 +118,7 @@ fn refuse_every_lie(name: &str, graph: Graph, requests: usize) {
             assert!(expected(step, &error), "{name}: {step:?} {lie:?}: {error}");
             if told % 3 == 0 {
                 let tricks = Tricks { victim: told % case.circuit.lookups.len().max(1), ..Tricks::default() };
-                let error = case.judge(&witness, &forge(&case, &witness, &tricks)).expect_err(name);
+                let error = case.judge(&witness, &forge(case, &witness, &tricks)).expect_err(name);
                 let ends = matches!(
                     error,
                     ProofError::Witness(PcsError::False(_))
@@ -118,8 +130,8 @@ fn refuse_every_lie(name: &str, graph: Graph, requests: usize) {
         }
         // Padding may be anything where nothing reads it: then the outputs are what they are.
         for column in filled(step) {
-            if let (_, Some(at)) = places(&case, column) {
-                let witness = tell(&case, Lie::Element(column, at, 5), Rows::Input);
+            if let (_, Some(at)) = places(case, column) {
+                let witness = tell(case, Lie::Element(column, at, 5), Rows::Input);
                 let outputs =
                     |w: &Witness| (0..requests).map(|i| w.outputs(&case.circuit, i)).collect::<Vec<_>>();
                 let proof = case.try_prove(&witness);
@@ -138,8 +150,8 @@ fn operator(
     dims: &[usize],
     op: impl Fn(&mut Make, &mut Random, ValueId) -> (ValueId, DType, Vec<usize>),
 ) {
-    refuse_every_lie(name, one(dims, true, &op), 1);
-    refuse_every_lie(name, one(dims, false, &op), 3);
+    refuse_every_lie(name, &Case::new(one(dims, true, &op), 1));
+    refuse_every_lie(name, &Case::new(one(dims, false, &op), 3));
 }
 
 #[test]
@@ -302,4 +314,100 @@ fn norms() {
             (make.node("IntegerNormalize", &attrs, vec![In::Of(x)]), DType::I16, vec![2, 3])
         });
     }
+}
+
+/// Rows of a weight of 300 x 3, which three requests of two ids each name.
+fn embedding(last: bool) -> Case {
+    let (make, ids) = Make::input(DType::I64, &[1, 2]);
+    let graph = around(make, ids, last, |make, random, ids| {
+        let y = make.node("Gather", &[], vec![In::Is(random.int8(&[300, 3])), In::Of(ids)]);
+        (y, DType::I8, vec![1, 2, 3])
+    });
+    let request = |ids: [i64; 2]| vec![Tensor::from_vec(vec![1, 2], ids.to_vec()).unwrap()];
+    Case::of(Direct, graph, [[0, 299], [17, 17], [256, 43]].map(request).to_vec())
+}
+
+/// The step that reads the rows, its index, and the column of what was read.
+fn reading(case: &Case) -> (usize, ColumnId) {
+    let is = |step: &&Step| match step {
+        Step::Apply { table, .. } => matches!(case.circuit.tables[table.0].outputs, Outputs::Column { .. }),
+        _ => false,
+    };
+    let step = case.circuit.steps.iter().find(is).expect("an embedding");
+    let Step::Apply { column, table, .. } = step else { panic!("another step") };
+    (table.0, *column)
+}
+
+#[test]
+fn embeddings() {
+    for last in [true, false] {
+        let case = embedding(last);
+        refuse_every_lie("Gather of a weight", &case);
+        // Every element of every row, by 1, by a power of two, and to the same integer of another sign.
+        let (_, column) = reading(&case);
+        let honest = case.honest();
+        let shape = &case.circuit.column(column).shape;
+        let count: usize = shape.0.iter().product();
+        for (i, at) in (0..count).map(|i| (i, spread_index(i, shape))) {
+            let value = i64::from(honest.columns[column.0][at]);
+            for by in [1, -1, 1 << (i % 24), -2 * value] {
+                for rows in [Rows::Input, Rows::Output] {
+                    let witness = tell(&case, Lie::Element(column, at, by), rows);
+                    if by == 0 {
+                        continue;
+                    }
+                    let error = case.judge(&witness, &case.prove(&witness)).expect_err("another element");
+                    assert_eq!(error, ProofError::Fractions("inputs or outputs"), "{at} by {by}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn embeddings_read_whole_rows_of_the_ids_that_were_asked_for() {
+    let case = embedding(true);
+    let honest = case.honest();
+    let (table, column) = reading(&case);
+    let Outputs::Column { column: weight, .. } = case.circuit.tables[table].outputs else { panic!("a table") };
+    let refused = |witness: &Witness| {
+        let error = case.judge(witness, &case.prove(witness)).expect_err("another row");
+        assert_eq!(error, ProofError::Fractions("inputs or outputs"));
+        let forged = case.judge(witness, &forge(&case, witness, &Tricks::default())).expect_err("another row");
+        let ends = matches!(
+            forged,
+            ProofError::Witness(PcsError::False(_)) | ProofError::Model(PcsError::False(_)) | ProofError::Row { .. }
+        );
+        assert!(ends, "{forged}");
+    };
+    // The first id's row is another's; rows of 3 elements lie 4 apart.
+    for other in [1, 17, 298] {
+        let mut columns = honest.columns.clone();
+        for j in 0..3 {
+            columns[column.0][j] = columns[weight.0][4 * other + j];
+        }
+        for rows in [Rows::Input, Rows::Output] {
+            refused(&finish(&case.circuit, columns.clone(), rows));
+        }
+    }
+    // The id is the one before the first, the one after the last, and one that is an element further on: `1/4` of the field. Everything
+    // that is read with the last is in the table.
+    let quarter = to_i64(from_i64(4).inverse());
+    for (at, by) in [(0, -1), (1, 1), (2, quarter), (3, -quarter), (0, P / 2)] {
+        let witness = tell(&case, Lie::Element(case.circuit.inputs[0], at, by), Rows::Input);
+        assert_ne!(witness.columns, honest.columns);
+        refused(&witness);
+    }
+    // Two rows of the weight have changed places, in the witness and in what it is opened with.
+    let mut other = embedding(true);
+    for j in 0..3 {
+        other.model.integers[weight.0].swap(j, 4 * 17 + j);
+        other.model.elements[weight.0].swap(j, 4 * 17 + j);
+    }
+    let columns = case.circuit.part(true).map(|id| other.model.elements[id.0].clone()).collect();
+    other.model.data = Direct.commit(columns).unwrap().1;
+    let witness = other.honest();
+    assert_ne!(witness.columns[column.0], honest.columns[column.0]);
+    let error = case.judge(&witness, &other.prove(&witness)).expect_err("another weight");
+    assert_eq!(error, ProofError::Model(PcsError::Root));
 }
