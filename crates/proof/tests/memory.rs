@@ -12,8 +12,8 @@ use hallmark_model::graph::{Attr, Dim, Graph, ValueId};
 use hallmark_model::infer::InferError;
 use hallmark_model::skeleton::{Constant, Skeleton};
 use hallmark_proof::budget::Exceeded;
-use hallmark_proof::lower::{LowerError, Unproved};
 use hallmark_proof::estimate::Cost;
+use hallmark_proof::lower::{LowerError, Unproved};
 use hallmark_proof::pcs::{Security, Whir};
 use hallmark_proof::program::{CheckError, Program};
 use hallmark_proof::protocol::prove::{Committed, prove};
@@ -208,7 +208,12 @@ fn hostile_graphs_are_refused_before_they_are_followed() {
         LowerError::Graph { what: "nodes", got, .. } if got == (1 << 16) + 1
     ));
     let split = model(&[1, 1 << 18], |make, x| {
-        make.nodes("Split", &[("axis", Attr::Int(1)), ("num_outputs", Attr::Int(1 << 18))], vec![In::Of(x)], 1 << 18)[0]
+        make.nodes(
+            "Split",
+            &[("axis", Attr::Int(1)), ("num_outputs", Attr::Int(1 << 18))],
+            vec![In::Of(x)],
+            1 << 18,
+        )[0]
     });
     assert!(matches!(
         refused("values", &Skeleton::of(&split).unwrap()),
@@ -216,7 +221,8 @@ fn hostile_graphs_are_refused_before_they_are_followed() {
     ));
 
     // A weight that nobody has.
-    let mut skeleton = Skeleton::of(&model(&[1, 3], |make, x| dense(make, &mut Random(1), x, [3, 9]))).unwrap();
+    let mut skeleton =
+        Skeleton::of(&model(&[1, 3], |make, x| dense(make, &mut Random(1), x, [3, 9]))).unwrap();
     for constant in skeleton.body.constants.values_mut() {
         if let Constant::Weight(weight) = constant
             && weight.shape == [3, 9]
@@ -283,8 +289,7 @@ fn foreseen(rows: &[Row]) {
         let placed = program.smallest().unwrap();
         let circuit = placed.circuit(*requests).unwrap();
         let shape = graph.values[graph.inputs[0].0].info.shape.as_ref().unwrap();
-        let dims: Vec<usize> =
-            shape.iter().map(|dim| if let Dim::Known(n) = dim { *n } else { 1 }).collect();
+        let dims: Vec<usize> = shape.iter().map(|dim| if let Dim::Known(n) = dim { *n } else { 1 }).collect();
         let mut random = Random(7);
         let core: Vec<Vec<Tensor>> =
             (0..*requests).map(|_| placed.before(&[random.float(&dims)]).unwrap()).collect();

@@ -243,7 +243,6 @@ impl<'a> Walk<'a> {
             _ => false,
         }
     }
-
 }
 
 /// The interval of a constant of an integer type of at most 32 bits.

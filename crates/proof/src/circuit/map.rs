@@ -293,8 +293,7 @@ fn joined(
             move |index| spread(index, &at, &sub, &strides)
         };
         let (to_far, to_middle) = (place(&far_axes, &far, far_shape), place(&middle_axes, axes, middle));
-        let pairs: Vec<(usize, usize)> =
-            pairs.into_iter().map(|(f, m)| (to_far(f), to_middle(m))).collect();
+        let pairs: Vec<(usize, usize)> = pairs.into_iter().map(|(f, m)| (to_far(f), to_middle(m))).collect();
         links = links.iter().flat_map(|&(a, b)| pairs.iter().map(move |&(f, m)| (a + f, b + m))).collect();
     }
     Ok((far, links))

@@ -233,7 +233,9 @@ impl Expr {
     pub fn size(&self) -> usize {
         let of = |(_, term): &(i64, Term)| match term {
             Term::View(_) => 8,
-            Term::Contraction(c) => 8 + c.left_labels.len() + c.right_labels.len() + c.out.len() + c.sizes.len(),
+            Term::Contraction(c) => {
+                8 + c.left_labels.len() + c.right_labels.len() + c.out.len() + c.sizes.len()
+            }
         };
         self.shape.0.len() + self.terms.iter().map(of).sum::<usize>()
     }
@@ -352,7 +354,8 @@ impl Circuit {
 
     /// All terms: lookups' inputs and outputs in order, then identities', then columns that are tables.
     pub fn terms(&self) -> impl Iterator<Item = &Term> {
-        let lookups = self.lookups.iter().flat_map(|lookup| std::iter::once(&lookup.input).chain(&lookup.output));
+        let lookups =
+            self.lookups.iter().flat_map(|lookup| std::iter::once(&lookup.input).chain(&lookup.output));
         let exprs = lookups.chain(&self.zeros).flat_map(|expr| &expr.terms).map(|(_, term)| term);
         exprs.chain(self.tables.iter().filter_map(|table| match &table.outputs {
             Outputs::Column { term, .. } => Some(&**term),

@@ -135,7 +135,8 @@ fn conv(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> {
     let mut out: Vec<Label> = vec![0, batch, group, filter];
     out.extend((0..spatial).map(position));
     let out_sizes: Vec<usize> = out.iter().map(|&label| sizes[label]).collect();
-    let contraction = builder.contraction((left_view, left), (View { column, map: None }, right), out, sizes)?;
+    let contraction =
+        builder.contraction((left_view, left), (View { column, map: None }, right), out, sizes)?;
     let split = Expr::contraction(contraction, Shape(out_sizes));
     let expr = join_channels(builder, split, &conv)?;
     builder.set(node, expr)

@@ -13,8 +13,8 @@ use hallmark_receipt::{DType, Tensor};
 
 use crate::budget::{Budget, Exceeded};
 use crate::circuit::{
-    Circuit, Column, ColumnId, Constant, Contraction, Expr, Factor, Label, Lookup, Map, Outputs, Shape, Source,
-    Step, Table, TableId, Term, View, Weight,
+    Circuit, Column, ColumnId, Constant, Contraction, Expr, Factor, Label, Lookup, Map, Outputs, Shape,
+    Source, Step, Table, TableId, Term, View, Weight,
 };
 use crate::pcs::MAX_CLAIMS;
 use crate::witness_row::HALF;

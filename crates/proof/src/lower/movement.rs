@@ -9,8 +9,8 @@ use hallmark_model::ops::{Domain, EvalCx};
 use hallmark_receipt::Tensor;
 
 use super::embedding::embedding;
-use crate::budget::{AT_ONCE, Budget, Exceeded};
 use super::{Builder, Expr, Factor, LowerError, Map, Operand, Operator, Shape, spread_index};
+use crate::budget::{AT_ONCE, Budget, Exceeded};
 use crate::circuit::View;
 
 /// The family's table.
@@ -218,9 +218,8 @@ fn independent(
     column: &Shape,
     links: &[(usize, usize)],
 ) -> Result<Option<Vec<Group>>, Exceeded> {
-    let axes = |shape: &Shape| -> Vec<Axis> {
-        shape.0.iter().copied().zip(super::row_major(&shape.0)).collect()
-    };
+    let axes =
+        |shape: &Shape| -> Vec<Axis> { shape.0.iter().copied().zip(super::row_major(&shape.0)).collect() };
     let (y_axes, x_axes) = (axes(view), axes(column));
     let at = |index: usize, (n, stride): Axis| index / stride % n;
     let Some(&origin) = links.first() else { return Ok(None) };

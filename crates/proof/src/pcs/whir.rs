@@ -23,9 +23,7 @@ use p3_sumcheck::layout::{Layout as _, Table};
 use p3_sumcheck::{OpeningBatch, PrescribedOpeningSecurity, PrescribedPointPcs, SumcheckError};
 use p3_symmetric::{CompressionFunctionFromHasher, SerializingHasher};
 use p3_whir::pcs::prover::WhirProver;
-use p3_whir::{
-    FoldingFactor, PcsProof, ProtocolParameters, SecurityAssumption, VerifierError, WhirConfig,
-};
+use p3_whir::{FoldingFactor, PcsProof, ProtocolParameters, SecurityAssumption, VerifierError, WhirConfig};
 
 use self::layout::{Layout, Schedule};
 use super::{Claim, Direct, Failure, Pcs, PcsError, Root, absorb, check_claims, total_log};

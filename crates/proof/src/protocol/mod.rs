@@ -178,8 +178,6 @@ pub(crate) struct Plan<'a> {
     pub(crate) parts: Vec<Part>,
     /// Their sizes.
     pub(crate) logs: Vec<usize>,
-    /// The block of each lookup.
-    pub(crate) lookups: Vec<usize>,
     /// The block of each table.
     pub(crate) tables: Vec<usize>,
     /// All terms: lookups' inputs and outputs in order, then identities', then columns that are tables.
@@ -213,7 +211,7 @@ impl<'a> Plan<'a> {
             let Outputs::Column { term, .. } = &table.outputs else { continue };
             terms.push((&**term, Place::Block(*block)));
         }
-        Self { circuit, parts, logs, lookups, tables, terms, first_table }
+        Self { circuit, parts, logs, tables, terms, first_table }
     }
 
     /// The contractions among the terms.

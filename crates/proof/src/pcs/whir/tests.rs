@@ -1,9 +1,9 @@
 //! Openings taken apart, for provers that lie about them.
 
 use super::*;
-use crate::pcs::Failure;
 
-pub(crate) use super::wire::Proof;
+/// An opening of columns that are not sent whole.
+pub(crate) type Proof = p3_whir::WhirProof<F, E, Mmcs>;
 
 /// `bytes`, an opening of columns of these sizes that are not sent whole, after `change`.
 pub(crate) fn changed(whir: &Whir, logs: &[usize], bytes: &[u8], change: impl FnOnce(&mut Proof)) -> Vec<u8> {
@@ -76,7 +76,10 @@ impl Pcs for Swapped {
 #[test]
 fn each_cause_has_its_own_error() {
     let of = |error| refusal(&error, 3);
-    assert_eq!(of(VerifierError::InvalidPowWitness { round: 1, bits: 9 }), Failure::Work { round: 1, bits: 9 }.into());
+    assert_eq!(
+        of(VerifierError::InvalidPowWitness { round: 1, bits: 9 }),
+        Failure::Work { round: 1, bits: 9 }.into()
+    );
     let folding = SumcheckError::InvalidPowWitness { round: 2, difficulty: 5 };
     assert_eq!(of(folding.into()), Failure::FoldingWork { round: 2, bits: 5 }.into());
     assert_eq!(of(VerifierError::NonCanonicalPowWitness { round: 0 }), Failure::NoWork { round: 0 }.into());

@@ -327,7 +327,7 @@ fn embedding(last: bool) -> Case {
     Case::of(Direct, graph, [[0, 299], [17, 17], [256, 43]].map(request).to_vec())
 }
 
-/// The step that reads the rows, its index, and the column of what was read.
+/// The table that rows are read from, by index, and the column of what was read.
 fn reading(case: &Case) -> (usize, ColumnId) {
     let is = |step: &&Step| match step {
         Step::Apply { table, .. } => matches!(case.circuit.tables[table.0].outputs, Outputs::Column { .. }),
@@ -369,14 +369,19 @@ fn embeddings_read_whole_rows_of_the_ids_that_were_asked_for() {
     let case = embedding(true);
     let honest = case.honest();
     let (table, column) = reading(&case);
-    let Outputs::Column { column: weight, .. } = case.circuit.tables[table].outputs else { panic!("a table") };
+    let Outputs::Column { column: weight, .. } = case.circuit.tables[table].outputs else {
+        panic!("a table")
+    };
     let refused = |witness: &Witness| {
         let error = case.judge(witness, &case.prove(witness)).expect_err("another row");
         assert_eq!(error, ProofError::Fractions("inputs or outputs"));
-        let forged = case.judge(witness, &forge(&case, witness, &Tricks::default())).expect_err("another row");
+        let forged =
+            case.judge(witness, &forge(&case, witness, &Tricks::default())).expect_err("another row");
         let ends = matches!(
             forged,
-            ProofError::Witness(PcsError::False(_)) | ProofError::Model(PcsError::False(_)) | ProofError::Row { .. }
+            ProofError::Witness(PcsError::False(_))
+                | ProofError::Model(PcsError::False(_))
+                | ProofError::Row { .. }
         );
         assert!(ends, "{forged}");
     };

@@ -38,8 +38,11 @@ fn witnesses_of_work_have_all_their_bits() {
         let mut lucky = 0;
         for by in 1..40_u32 {
             let failure = refused(&case, &proof, |opening| {
-                let witness =
-                    if round == last { &mut opening.final_pow_witness } else { &mut opening.rounds[round].pow_witness };
+                let witness = if round == last {
+                    &mut opening.final_pow_witness
+                } else {
+                    &mut opening.rounds[round].pow_witness
+                };
                 *witness += F::from_u32(by);
             });
             if bits == 0 {
@@ -68,7 +71,10 @@ fn answers_are_those_of_the_positions_that_were_queried() {
     // Rows of other positions of the same code, and a row that is of none.
     assert_eq!(refused(&case, &proof, |opening| first(opening, &|rows| rows.swap(0, 1))), Failure::Row);
     assert_eq!(refused(&case, &proof, |opening| first(opening, &|rows| rows.rotate_left(1))), Failure::Row);
-    assert_eq!(refused(&case, &proof, |opening| first(opening, &|rows| rows[0] = rows[1].clone())), Failure::Row);
+    assert_eq!(
+        refused(&case, &proof, |opening| first(opening, &|rows| rows[0] = rows[1].clone())),
+        Failure::Row
+    );
     assert_eq!(refused(&case, &proof, |opening| first(opening, &|rows| rows[0][0] += F::ONE)), Failure::Row);
     // All rows with their paths, of the queries of another proof for the same columns.
     let mut other = self::case();
@@ -78,7 +84,10 @@ fn answers_are_those_of_the_positions_that_were_queried() {
     let logs = part_logs(&case.circuit, false);
     let mut taken = None;
     changed(&case.pcs, &logs, &elsewhere.openings[0], |opening| {
-        taken = Some((opening.rounds.first().map(|round| round.openings.clone()), opening.final_openings.clone()));
+        taken = Some((
+            opening.rounds.first().map(|round| round.openings.clone()),
+            opening.final_openings.clone(),
+        ));
     });
     let (round, last) = taken.unwrap();
     let failure = refused(&case, &proof, |opening| match (opening.rounds.first_mut(), round) {
@@ -114,13 +123,11 @@ fn columns_do_not_change_places() {
     let data = Case::under(case.pcs, small_model(1), 1).model;
     let model: Committed<Swapped> =
         Committed { root: data.root, data: data.data, integers: data.integers, elements: data.elements };
-    let proof =
-        prove_witness(&liar, &case.circuit, &case.statement, &model, &witness, &mut |_| ()).unwrap();
+    let proof = prove_witness(&liar, &case.circuit, &case.statement, &model, &witness, &mut |_| ()).unwrap();
     assert_ne!(proof.witness, case.prove(&witness).witness);
     let error = case.verify(&proof).expect_err("two columns in each other's place");
     assert!(matches!(error, ProofError::Witness(PcsError::Argument(_))), "{error}");
     let same = Swapped { columns: [pair[0]; 2], ..liar };
-    let honest =
-        prove_witness(&same, &case.circuit, &case.statement, &model, &witness, &mut |_| ()).unwrap();
+    let honest = prove_witness(&same, &case.circuit, &case.statement, &model, &witness, &mut |_| ()).unwrap();
     assert_eq!(case.judge(&witness, &honest), Ok(()), "and nothing else is wrong with it");
 }
