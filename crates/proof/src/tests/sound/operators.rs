@@ -350,15 +350,11 @@ fn embeddings() {
         let count: usize = shape.0.iter().product();
         for (i, at) in (0..count).map(|i| (i, spread_index(i, shape))) {
             let value = i64::from(honest.columns[column.0][at]);
-            for by in [1, -1, 1 << (i % 24), -2 * value] {
-                for rows in [Rows::Input, Rows::Output] {
-                    let witness = tell(&case, Lie::Element(column, at, by), rows);
-                    if by == 0 {
-                        continue;
-                    }
-                    let error = case.judge(&witness, &case.prove(&witness)).expect_err("another element");
-                    assert_eq!(error, ProofError::Fractions("inputs or outputs"), "{at} by {by}");
-                }
+            let rows = [Rows::Input, Rows::Output][i % 2];
+            for by in [1, -1, 1 << (i % 24), -2 * value].into_iter().filter(|by| *by != 0) {
+                let witness = tell(&case, Lie::Element(column, at, by), rows);
+                let error = case.judge(&witness, &case.prove(&witness)).expect_err("another element");
+                assert_eq!(error, ProofError::Fractions("inputs or outputs"), "{at} by {by}");
             }
         }
     }
