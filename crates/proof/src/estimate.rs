@@ -13,7 +13,7 @@ const COLUMN: u64 = 12;
 /// Bytes for each value of a stack that is opened: a copy of it and its code, and the weights of its claims.
 const OPENING: u64 = 40;
 /// Bytes for each fraction of the lookups: its denominator, the row that it reads, and the layers above it.
-const FRACTION: u64 = 150;
+const FRACTION: u64 = 156;
 /// Bytes for each element of an operand of a contraction.
 const OPERAND: u64 = 16;
 /// Bytes for each element of a column that is read through maps: weights and folded values.
