@@ -88,7 +88,7 @@ fn reduce_max(builder: &mut Builder<'_>, node: &Node) -> Result<(), LowerError> 
     for axis in reduced(builder, node, best.shape.0.len() - 1)? {
         best = max_axis(builder, best, axis + 1)?;
     }
-    let map = regrouped(&shape, &best.shape);
+    let map = regrouped(&mut builder.budget, &shape, &best.shape)?;
     let best = builder.through(best, map)?;
     builder.set(node, best)
 }
