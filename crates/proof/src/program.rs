@@ -98,16 +98,9 @@ impl Program {
     pub fn place(&self, inputs: &[TypeInfo]) -> Result<Placed<'_>, CheckError> {
         let split = Split::new(&self.graph, inputs)?;
         plain::check(&split)?;
-<<<<<<< HEAD
         // Whoever committed to the weights has checked their integers for the least requests alone; those of size 1 are, where they fit.
         if inputs != self.of_size(1) && inputs != self.least() {
             let committed = Split::new(&self.graph, &self.least())?;
-=======
-        let least = self.least();
-        if inputs != least {
-            // Whoever committed to the weights has checked their integers for these alone.
-            let committed = Split::new(&self.graph, &least)?;
->>>>>>> piece-p
             hold_beyond(&split.core_graph(), &committed.core_graph()).map_err(LowerError::from)?;
         }
         Ok(Placed { split, digest: self.digest })
@@ -123,7 +116,6 @@ impl Program {
     }
 
     fn least(&self) -> Vec<TypeInfo> {
-<<<<<<< HEAD
         // Only shapes can differ from size to size. A graph of many nodes gets fewer tries.
         let fits =
             |types: &Vec<TypeInfo>| !matches!(Split::new(&self.graph, types), Err(LowerError::Infer(_)));
@@ -136,19 +128,12 @@ impl Program {
     /// The inputs' types where all free axes have one size.
     fn of_size(&self, size: usize) -> Vec<TypeInfo> {
         let sized = |id: &hallmark_model::graph::ValueId| {
-=======
-        let info = |id: &hallmark_model::graph::ValueId| {
->>>>>>> piece-p
             let mut info = self.graph.values.get(id.0).map(|value| value.info.clone()).unwrap_or_default();
             let dims = info.shape.iter_mut().flatten();
             dims.filter(|dim| !matches!(dim, Dim::Known(_))).for_each(|dim| *dim = Dim::Known(size));
             info
         };
-<<<<<<< HEAD
         self.graph.inputs.iter().map(sized).collect()
-=======
-        self.graph.inputs.iter().map(info).collect()
->>>>>>> piece-p
     }
 
     /// For requests like `inputs`.

@@ -219,7 +219,6 @@ impl Builder<'_> {
         LowerError::Node { node: node.name.clone(), op: node.op.name, why: why.into() }
     }
 
-<<<<<<< HEAD
     fn finish(mut self) -> Result<Circuit, LowerError> {
         // The argument has at least one lookup: where no operator needs one, an input is found in its type's range.
         if let (true, Some(&column)) = (self.circuit.lookups.is_empty(), self.circuit.inputs.first()) {
@@ -228,9 +227,6 @@ impl Builder<'_> {
             input.constant = 1 << 7;
             requantize::range(&mut self, input, 9)?;
         }
-=======
-    fn finish(self) -> Result<Circuit, LowerError> {
->>>>>>> piece-p
         let Self { circuit, mut budget, .. } = self;
         // Whoever commits to the weights checks the same with them, but not for every shape of the inputs.
         bounds(&circuit.core)?;
