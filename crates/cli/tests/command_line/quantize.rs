@@ -1,6 +1,6 @@
 //! `model quantize`: shipped models made of integers, and what is refused.
 
-use super::onnx::{Model, node};
+use super::onnx::{Model, ints, node};
 use super::{Place, npy};
 
 /// A shipped model's samples and the classes that they are of.
@@ -54,13 +54,15 @@ fn what_cannot_be_is_refused_with_nothing_written() {
     let quantize = |model: &str, more: &[&str], code: i32, words: &[&str]| {
         place.refuse(&[&["model", "quantize", model][..], more].concat(), code, words);
     };
-    let round = place.file("round.onnx", Model::new(vec![node("Round", &["x"], &["y"])]).bytes());
+    let mut sums = Model::new(vec![node("CumSum", &["x", "axis"], &["y"])]);
+    sums.initializers.push(ints("axis", &[0]));
+    let sums = place.file("sums.onnx", sums.bytes());
     let two = place.file("two.npy", npy(&[1, 2]));
     quantize(
-        &round,
+        &sums,
         &["--calibrate", &two],
         1,
-        &["`the_round` (Round, version 11)", "§3.1 lists the operators"],
+        &["`the_cumsum` (CumSum, version 14)", "§3.1 lists the operators"],
     );
     quantize("tumour-mlp", &["--calibrate", &two], 1, &["does not fit the model"]);
     quantize("tumour-mlp", &["--calibrate", "absent.npz"], 4, &["absent.npz does not exist"]);

@@ -34,8 +34,14 @@ pub fn run(app: &App, args: &Quantize) -> Result<()> {
     let mut samples = Samples::read(app, &copy, &args.calibrate)?;
     let labels = args.labels.as_deref().map(|path| labels(path, samples.rows)).transpose()?;
     let progress = Progress::new("quantising");
-    let quantised =
-        quantise(copy.graph()?, &mut samples).map_err(hinted).context("the model was not quantised")?;
+    let mut quantised = quantise(copy.graph()?, &mut samples);
+    // Where the integers need all sizes, rows that come one at a time tell them.
+    if matches!(&quantised, Err(QuantiseError::Unsupported { .. } | QuantiseError::Bound(_)))
+        && samples.cut(1)?
+    {
+        quantised = quantise(copy.graph()?, &mut samples);
+    }
+    let quantised = quantised.map_err(hinted).context("the model was not quantised")?;
     let accuracies = match &labels {
         Some(labels) => Some([copy.graph()?, &quantised.graph].map(|graph| samples.accuracy(graph, labels))),
         None => None,
@@ -81,6 +87,9 @@ fn hinted(error: QuantiseError) -> anyhow::Error {
 /// The sample inputs, and how to run them.
 struct Samples<'a> {
     app: &'a App,
+    inputs: Vec<Tensor>,
+    /// Rows that the model takes at a time, where that is fixed.
+    fixed: Option<usize>,
     batches: Vec<Vec<Tensor>>,
     /// Rows of all batches together.
     rows: usize,
@@ -105,20 +114,30 @@ impl<'a> Samples<'a> {
         let inputs = tensor_io::read_inputs(&bytes, &specs, &limits)
             .with_context(|| format!("{} does not fit the model", path.display()))?;
         let rows = inputs.iter().find_map(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(1);
-        let step = fixed.unwrap_or(ROWS).max(1);
-        if !rows.is_multiple_of(fixed.unwrap_or(1).max(1)) {
+        if let Some(step) = fixed.filter(|step| !rows.is_multiple_of((*step).max(1))) {
             let what = format!("{} has {rows} rows, and the model takes {step} at a time", path.display());
             return Err(Note::new(what).hint("give a multiple of that").error());
         }
+        let inputs = inputs.into_iter().map(|(_, tensor)| tensor).collect();
+        let mut samples = Self { app, inputs, fixed, batches: Vec::new(), rows };
+        samples.cut(fixed.unwrap_or(ROWS))?;
+        Ok(samples)
+    }
+
+    /// Runs so many rows at a time; says whether they are cut otherwise than before, which they are not where the model fixes the number.
+    fn cut(&mut self, step: usize) -> Result<bool> {
+        let step = self.fixed.unwrap_or(step).max(1);
         let batch = |from: usize| {
-            let part = |(_, tensor): &(String, Tensor)| match tensor.shape() {
+            let part = |tensor: &Tensor| match tensor.shape() {
                 [] => Ok(tensor.clone()),
-                _ => convert::rows(tensor, from, rows.min(from + step)),
+                _ => convert::rows(tensor, from, self.rows.min(from + step)),
             };
-            inputs.iter().map(part).collect::<Result<Vec<_>, _>>()
+            self.inputs.iter().map(part).collect::<Result<Vec<_>, _>>()
         };
-        let batches = (0..rows).step_by(step).map(batch).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { app, batches, rows })
+        let batches = (0..self.rows).step_by(step).map(batch).collect::<Result<Vec<_>, _>>()?;
+        let other = batches.len() != self.batches.len();
+        self.batches = batches;
+        Ok(other)
     }
 
     /// The share of rows whose first output is the label, or greatest at it.
