@@ -272,7 +272,7 @@ impl Emitter<'_> {
             });
         }
         let name = self.node(Domain::Onnx, "Concat", names, &[("axis", node.attrs.int("axis", 0))]);
-        let low = if signed { -128.min(least) } else { least };
+        let low = if signed { least.min(-128) } else { least };
         self.quants.insert(id, Quant { name, dtype: target.dtype, scale: target.scale, low, high: greatest });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What a quantised ONNX file means in floats (`quantised.md` §5): its weights are the numbers that its integers stand for, and its saturations are
 //! bounds. From there it is quantised like any other model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hallmark_receipt::{DType, Tensor};
@@ -24,16 +24,17 @@ const QUANTISED: &[&str] = &[
     "QuantizeLinear",
 ];
 
-/// Operators that pick among numbers or keep them within 0 and 1: after them QuantizeLinear only rounds.
-const WITHIN: &[&str] = &[
+/// Operators that keep numbers within 0 and 1: after them QuantizeLinear only rounds.
+const WITHIN: &[&str] = &["Sigmoid", "Softmax"];
+
+/// Operators that pick among numbers: after them QuantizeLinear only rounds what lay within its ends before.
+const PICK: &[&str] = &[
     "Concat",
     "Flatten",
     "Gather",
     "MaxPool",
     "Reshape",
-    "Sigmoid",
     "Slice",
-    "Softmax",
     "Split",
     "Squeeze",
     "Transpose",
@@ -113,14 +114,39 @@ impl Rewrite<'_> {
         let ends = self.ends(node, 1, 2, dtype);
         let ends =
             ends.ok_or_else(|| refuse("only one constant scale and zero point of 8 or 16 bits are known"))?;
-        let within = |(_, node): (usize, &Node)| WITHIN.contains(&node.op.name);
-        let rounds = self.source.graph.inputs.contains(&x) || self.source.maker(x).is_some_and(within);
+        let rounds = self.source.graph.inputs.contains(&x) || self.is_within(x, ends);
         let x = self.named(x);
         if rounds && !self.source.graph.outputs.contains(&output) {
             self.alias.insert(output, x);
             return Ok(());
         }
         self.clip(node, x, ends, output)
+    }
+
+    /// Whether `x` lies between `ends` by what makes it.
+    fn is_within(&self, x: ValueId, ends: (f32, f32)) -> bool {
+        // The ends of one type at one scale, as near as files write it.
+        let slack = (ends.1 - ends.0) * 1e-3;
+        let (mut seen, mut left) = (BTreeSet::new(), vec![x]);
+        while let Some(id) = left.pop() {
+            let Some((_, maker)) = self.source.maker(id) else { return false };
+            match maker.op.name {
+                "DequantizeLinear" => {
+                    let dtype = Source::input(maker, 0).and_then(|id| self.source.dtype(id));
+                    let own = dtype.and_then(|dtype| self.ends(maker, 1, 2, dtype));
+                    if own.is_none_or(|own| own.0 < ends.0 - slack || own.1 > ends.1 + slack) {
+                        return false;
+                    }
+                }
+                op if PICK.contains(&op) => {
+                    let count = if op == "Concat" { maker.inputs.len() } else { 1 };
+                    left.extend(maker.inputs.iter().take(count).flatten().filter(|id| seen.insert(**id)));
+                }
+                op if WITHIN.contains(&op) => {}
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// The integers of DynamicQuantizeLinear stand for what they were made of, with a scale of 1.

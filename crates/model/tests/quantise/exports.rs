@@ -244,3 +244,35 @@ fn lengths_that_integers_need_are_those_of_the_samples() {
     assert!(matches!(dims[0], Dim::Symbol(_)));
     assert_eq!(dims[1..], [Dim::Known(6), Dim::Known(4)]);
 }
+
+#[test]
+fn a_rectifier_that_a_zero_point_stands_for_is_kept() {
+    let mut net = Net::new(&[4, 8], 80);
+    net.gemm(8, 16);
+    let (scale, middle, zero) =
+        (scalar(&mut net, 0.02), net.given(&Tensor::scalar(128_u8)), net.given(&Tensor::scalar(0_u8)));
+    let shape = net.given(&Tensor::vector(vec![4_i64, 2, 8]));
+    let flat = net.given(&Tensor::vector(vec![4_i64, 16]));
+    net.then("QuantizeLinear", &[&scale, &middle], &[]);
+    net.then("DequantizeLinear", &[&scale, &middle], &[]);
+    net.then("Reshape", &[&shape], &[]);
+    // Nothing below 0 comes through here, though what is moved went below it.
+    net.then("QuantizeLinear", &[&scale, &zero], &[]);
+    net.then("DequantizeLinear", &[&scale, &zero], &[]);
+    net.then("Reshape", &[&flat], &[]);
+    net.gemm(16, 3);
+    check(net, 0.03, &["MatMulInteger"]);
+}
+
+#[test]
+fn parts_of_both_signs_are_joined() {
+    let mut net = Net::new(&[1, 3, 8, 8], 81);
+    net.conv(3, 4, 3, 1);
+    let grown = net.then("Relu", &[], &[]);
+    net.op("Concat", &["x", &grown], &[("axis", Attr::Int(1))]);
+    net.conv(7, 4, 3, 1);
+    net.then("Relu", &[], &[]);
+    net.then("Flatten", &[], &[]);
+    net.gemm(256, 3);
+    check(net, 0.03, &["Concat", "ConvInteger"]);
+}

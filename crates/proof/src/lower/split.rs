@@ -1,14 +1,12 @@
-//! The parts of a model that a proof tells apart (`spec/proof.md` §3.1): what comes before the integers,
-//! the integers, which
-//! are proved, and what comes after. Verifiers run the first and the last part themselves, on the opened
-//! inputs and
-//! outputs, so those hold no weights.
+//! The parts of a model that a proof tells apart (`spec/proof.md` §3.1): what comes before the integers, the integers, which are proved, and
+//! what comes after. Verifiers run the first and the last part themselves, on the opened inputs and outputs, so those hold no weights.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use hallmark_model::graph::{Dim, Graph, Node, TypeInfo, Value, ValueId};
 use hallmark_model::infer::{Known, infer_with};
-use hallmark_receipt::DType;
+use hallmark_receipt::{DType, Tensor};
 
 use super::{LowerError, MAX_LOG, Unproved, operator};
 
@@ -160,16 +158,21 @@ impl<'a> Split<'a> {
     /// The core as a graph of its own, with the types of all values. Its captures are its weights.
     pub fn core_graph(&self) -> Graph {
         let types = self.known.types.iter().map(|info| Value { name: String::new(), info: info.clone() });
-        let folded = self.known.constants.iter().enumerate();
         Graph {
             values: types.collect(),
             inputs: self.inputs.clone(),
             captures: self.graph.captures.clone(),
             outputs: self.outputs.clone(),
-            constants: folded.filter_map(|(id, tensor)| Some((ValueId(id), tensor.clone()?))).collect(),
+            constants: self.folded().collect(),
             nodes: self.core().cloned().collect(),
             output_keys: Default::default(),
         }
+    }
+
+    /// Values that are known from shapes and constants alone.
+    fn folded(&self) -> impl Iterator<Item = (ValueId, Arc<Tensor>)> + '_ {
+        let all = self.known.constants.iter().enumerate();
+        all.filter_map(|(id, tensor)| Some((ValueId(id), tensor.clone()?)))
     }
 
     /// What comes before the core: from the model's inputs to the core's.
@@ -186,15 +189,17 @@ impl<'a> Split<'a> {
     }
 
     fn part(&self, class: Class, inputs: Vec<ValueId>, outputs: Vec<ValueId>) -> Graph {
-        // What both sides compute from the request alone is run again where it is needed.
-        let wanted = |at: Class| at == class || at <= Class::Before;
+        // What both sides compute from the request alone is run again where it is needed; what is known of its shapes alone is not.
+        let wanted = |at: Class| at == class || at == Class::Before;
+        let mut constants = self.graph.constants.clone();
+        constants.extend(self.folded());
         let nodes = self.graph.nodes.iter().zip(&self.nodes).filter(|(_, at)| wanted(**at));
         Graph {
             values: self.graph.values.clone(),
             inputs,
             captures: Vec::new(),
             outputs,
-            constants: self.graph.constants.clone(),
+            constants,
             nodes: nodes.map(|(node, _)| node.clone()).collect(),
             output_keys: Default::default(),
         }

@@ -76,6 +76,20 @@ fn an_embedding_is_proved() {
 }
 
 #[test]
+fn a_shape_that_a_graph_asks_for_is_known_without_the_values() {
+    let mut random = Random(6);
+    let (mut make, x) = Make::input(DType::F32, &[2, 6]);
+    let x = quantise(&mut make, x);
+    let y = dense(&mut make, &mut random, x, [6, 4]);
+    let y = requantise(&mut make, y, random.multipliers(4), 12, false, 1);
+    let shape = make.node("Shape", &[], vec![In::Of(y)]);
+    let y = make.node("Reshape", &[], vec![In::Of(y), In::Of(shape)]);
+    let y = dense(&mut make, &mut random, y, [4, 3]);
+    let y = dequantise(&mut make, y);
+    round(&Direct, &make.done(&[y]), 1, 2);
+}
+
+#[test]
 #[ignore = "seconds in a build without optimisation"]
 fn the_networks_of_the_benchmark_are_proved() {
     let whir = Whir::new(Security::High);
