@@ -25,6 +25,11 @@ use crate::model::Copy;
 pub fn commitment(app: &App, model: &Model) -> Result<ProofEntry> {
     let program = Program::new(model.skeleton())?;
     let circuit = program.smallest()?.circuit(1)?;
+    if circuit.part(true).next().is_none() {
+        return Err(Note::new("the model has no weights that a commitment could be to")
+            .hint("whoever has its file computes it: evidence `replay` shows as much")
+            .error());
+    }
     let needed = Cost::of(&circuit).commit;
     enough(app, needed, "committing to its weights")?;
     let committed = Committed::new(&scheme(Security::Standard), &circuit, model.graph())?;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::Place;
+use crate::onnx::{Model, node};
+use crate::{Place, npy};
 
 /// A model of `vectors/proof`, brought into the home and committed to under its name.
 fn committed(place: &Place, name: &str) -> String {
@@ -247,4 +248,13 @@ fn texts(folder: &Path, below: bool, files: &mut Vec<std::path::PathBuf>) {
             files.push(path);
         }
     }
+}
+
+#[test]
+fn a_model_without_weights_is_not_committed_to() {
+    let place = Place::new();
+    let model = place.file("relu.onnx", Model::new(vec![node("Relu", &["x"], &["y"])]).bytes());
+    let samples = place.file("two.npy", npy(&[1, 2]));
+    place.ok(&["model", "quantize", &model, "--calibrate", &samples, "--name", "relu8"]);
+    place.refuse(&["model", "commit", "relu8"], 1, &["no weights that a commitment could be to", "`replay`"]);
 }
