@@ -99,6 +99,8 @@ pub struct Column {
     pub source: Source,
     /// Whether its padding is zero whatever the prover does.
     pub clean: bool,
+    /// Whether a term reads it.
+    pub read: bool,
 }
 
 /// A column of the model's commitment: the elementwise product of weights, each read through strides of its own.
@@ -345,10 +347,12 @@ pub struct Circuit {
 }
 
 impl Circuit {
-    /// The columns of the model's commitment (`true`) or of the proof's, in order.
+    /// The columns of the model's commitment (`true`: weights that a term reads) or of the proof's, in order.
     pub fn part(&self, constant: bool) -> impl Iterator<Item = ColumnId> + '_ {
-        let of =
-            move |(_, column): &(usize, &Column)| matches!(column.source, Source::Constant(_)) == constant;
+        let of = move |(_, column): &(usize, &Column)| match column.source {
+            Source::Constant(_) => constant && column.read,
+            _ => !constant,
+        };
         self.columns.iter().enumerate().filter(of).map(|(index, _)| ColumnId(index))
     }
 

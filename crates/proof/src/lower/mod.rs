@@ -2,7 +2,7 @@
 //!
 //! To add an operator, write its function in the file of its family and add one row to that file's `OPERATORS`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hallmark_model::graph::{Dim, Graph, Node, TypeInfo, ValueId};
@@ -227,7 +227,12 @@ impl Builder<'_> {
             input.constant = 1 << 7;
             requantize::range(&mut self, input, 9)?;
         }
-        let Self { circuit, mut budget, .. } = self;
+        let Self { mut circuit, mut budget, .. } = self;
+        // A weight that was multiplied into another is read no more.
+        let read: BTreeSet<usize> = circuit.terms().flat_map(Term::views).map(|view| view.column.0).collect();
+        for (index, column) in circuit.columns.iter_mut().enumerate() {
+            column.read = read.contains(&index);
+        }
         // Whoever commits to the weights checks the same with them, but not for every shape of the inputs.
         bounds(&circuit.core)?;
         let parts = [circuit.columns.len(), circuit.tables.len(), circuit.lookups.len(), circuit.zeros.len()];
@@ -336,7 +341,7 @@ impl Builder<'_> {
 
     /// A new witness column. `clean`: whether its padding is zero in every accepted proof.
     pub fn witness(&mut self, shape: &Shape, clean: bool) -> Result<ColumnId, LowerError> {
-        self.push(Column { shape: shape.clone(), source: Source::Witness, clean })
+        self.push(Column { shape: shape.clone(), source: Source::Witness, clean, read: false })
     }
 
     fn push(&mut self, column: Column) -> Result<ColumnId, LowerError> {
@@ -365,7 +370,7 @@ impl Builder<'_> {
             return Ok(*id);
         }
         let source = Source::Constant(constant.clone());
-        let id = self.push(Column { shape: shape.clone(), source, clean: true })?;
+        let id = self.push(Column { shape: shape.clone(), source, clean: true, read: false })?;
         self.constants.push((constant, shape, id));
         Ok(id)
     }
