@@ -25,7 +25,7 @@ pub enum WitnessError {
     Bound(i64),
 }
 
-/// The integers of every column of the model's commitment, by column; others are empty.
+/// The integers of every column of the model's commitment, by column; others, also of weights that no term reads, are empty.
 ///
 /// # Errors
 /// Weights that are not the skeleton's, or products beyond the field.
@@ -35,6 +35,9 @@ pub fn constants(circuit: &Circuit, graph: &Graph) -> Result<Vec<Vec<i32>>, Witn
 
 fn constant(column: &Column, graph: &Graph) -> Result<Vec<i32>, WitnessError> {
     let Source::Constant(constant) = &column.source else { return Ok(Vec::new()) };
+    if !column.read {
+        return Ok(Vec::new());
+    }
     let shape = &column.shape;
     let mut products = vec![1_i64; shape.0.iter().product()];
     for factor in &constant.factors {
