@@ -8,6 +8,8 @@ use crate::circuit::{Circuit, Term};
 
 /// Bytes for each value of a commitment's stack: the value, its code of four times the length, and the hashes of rows.
 const STACK: u64 = 26;
+/// Bytes that even the smallest commitment takes: it is padded to what is folded at first.
+const LEAST: u64 = 1 << 16;
 /// Bytes for each value of a column: as integer, as field element, and in the commitment.
 const COLUMN: u64 = 12;
 /// Bytes for each value of a stack that is opened: a copy of it and its code, and the weights of its claims.
@@ -47,7 +49,8 @@ impl Cost {
         };
         let tables: u64 = circuit.tables.iter().map(|table| 1_u64 << table.log).sum();
         let commitment = |values: u64| {
-            COLUMN.saturating_mul(values).saturating_add(STACK.saturating_mul(values.next_power_of_two()))
+            let stack = STACK.saturating_mul(values.next_power_of_two());
+            COLUMN.saturating_mul(values).saturating_add(stack).saturating_add(LEAST)
         };
         let commit = commitment(values(true));
         let lookups: u64 = circuit.lookups.iter().map(|lookup| lookup.input.shape.padded() as u64).sum();
