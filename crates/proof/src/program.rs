@@ -99,9 +99,12 @@ impl Program {
         let split = Split::new(&self.graph, inputs)?;
         plain::check(&split)?;
         // Whoever committed to the weights has checked their integers for the least requests alone; those of size 1 are, where they fit.
-        if inputs != self.of_size(1) && inputs != self.least() {
-            let committed = Split::new(&self.graph, &self.least())?;
-            hold_beyond(&split.core_graph(), &committed.core_graph()).map_err(LowerError::from)?;
+        if inputs != self.of_size(1) {
+            let least = self.least();
+            if inputs != least {
+                let committed = Split::new(&self.graph, &least)?;
+                hold_beyond(&split.core_graph(), &committed.core_graph()).map_err(LowerError::from)?;
+            }
         }
         Ok(Placed { split, digest: self.digest })
     }
