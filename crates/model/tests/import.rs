@@ -59,6 +59,12 @@ fn weights_and_output_names_each_change_their_own_digest() {
 
 #[test]
 fn every_leaf_opens_to_the_root_and_is_one_outputs_block() {
+    // Version, no inputs, outputs or constants, then nodes without a name, of seven bytes each.
+    let nodes = |count: &[u8], n: usize| [&[1, 0, 0, 0, 0, 0], count, &vec![0; 7 * n]].concat();
+    let few = Skeleton::decode(&nodes(&[0xe8, 0x07], 1000));
+    assert!(!matches!(few, Err(SkeletonError::TooMuch { .. })), "{few:?}");
+    let many = Skeleton::decode(&nodes(&[0xc0, 0x8d, 0xb7, 0x01], 3_000_000));
+    assert!(matches!(many, Err(SkeletonError::TooMuch { .. })));
     let model = load("convnet");
     let (weights, root) = (model.weights(), model.manifest().weights);
     let forms = model.skeleton().weights();

@@ -1,5 +1,5 @@
-//! Operators of onnxruntime's domain `com.microsoft`, as functions of ONNX's own operators (`model.md` §2): what its quantiser and its
-//! optimiser write. A call is expanded like that of a function in the file, so nothing behind the importer knows them.
+//! Operators of onnxruntime's domain `com.microsoft`, and those that it writes into `ai.onnx` before ONNX has them, as functions of ONNX's own
+//! operators (`model.md` §2): what its quantiser and its optimiser write. A call is expanded like that of a function in the file, so nothing behind the importer knows them.
 //!
 //! To add one, add a row.
 
@@ -9,8 +9,10 @@ use super::{ImportError, proto};
 
 /// The domain.
 pub(super) const DOMAIN: &str = "com.microsoft";
+/// Operators that onnxruntime puts into `ai.onnx`, whatever opset the file says.
+pub(super) const EARLY: &[&str] = &["LayerNormalization", "SimplifiedLayerNormalization"];
 /// The opset of `ai.onnx` that bodies are written in.
-const OPSET: i64 = 21;
+const OPSET: i64 = 23;
 
 /// One operator.
 struct Row {
@@ -20,9 +22,9 @@ struct Row {
     outputs: &'static str,
     /// Attributes that the body refers to, with defaults: `name` or `name=default`.
     attrs: &'static str,
-    /// Attributes that must be this where they are given.
+    /// Attributes that must be this where they are given; of several rows of one name the first counts for which they are.
     fixed: &'static [(&'static str, f32)],
-    /// Nodes: `outputs = Operator inputs attributes`. `@name` is an attribute of the call, `1-@name` the opposite of one that is 0 or 1. A node whose first
+    /// Nodes: `outputs = Operator inputs attributes`. `@name` is an attribute of the call, `1-@name` the opposite of one that is 0 or 1, `matrices` FusedMatMul's equation. A node whose first
     /// input the call leaves out is left out itself; `Op?` passes its first input on where the second is left out.
     body: &'static [&'static str],
 }
@@ -40,6 +42,8 @@ const LAST: &[(&str, f32)] = &[("channels_last", 0.0)];
 const ROWS: &[Row] = &[
     Row { name: "QLinearAdd", inputs: TWO, outputs: "y", attrs: "", fixed: &[], body: &[LEFT, RIGHT, "z = Add c d", TO] },
     Row { name: "QLinearMul", inputs: TWO, outputs: "y", attrs: "", fixed: &[], body: &[LEFT, RIGHT, "z = Mul c d", TO] },
+    Row { name: "QLinearWhere", inputs: "condition a a_scale a_zero b b_scale b_zero y_scale y_zero", outputs: "y", attrs: "", fixed: &[], body: &[
+        LEFT, RIGHT, "z = Where condition c d", TO] },
     Row { name: "QLinearSigmoid", inputs: ONE, outputs: "y", attrs: "", fixed: &[], body: &[FROM, "z = Sigmoid a", TO] },
     Row { name: "QLinearLeakyRelu", inputs: ONE, outputs: "y", attrs: "alpha=0.01", fixed: &[], body: &[FROM, "z = LeakyRelu a alpha=@alpha", TO] },
     Row { name: "QLinearSoftmax", inputs: ONE, outputs: "y", attrs: "axis=-1 opset=13", fixed: &[], body: &[FROM, "z = Softmax a axis=@axis", TO] },
@@ -61,14 +65,32 @@ const ROWS: &[Row] = &[
     Row { name: "FastGelu", inputs: "x bias", outputs: "y", attrs: "", fixed: &[], body: &["z = Add? x bias", "y = Gelu z approximate=tanh"] },
     Row { name: "SkipLayerNormalization", inputs: "x skip gamma beta bias", outputs: "y mean deviation sum", attrs: "epsilon=1e-12", fixed: &[], body: &[
         "a = Add x skip", "sum = Add? a bias", "y = LayerNormalization sum gamma beta axis=-1 epsilon=@epsilon"] },
-    Row { name: "FusedConv", inputs: "x w bias", outputs: "y", attrs: "activation auto_pad dilations group kernel_shape pads strides", fixed: &[], body: &[
+    Row { name: "LayerNormalization", inputs: "x gamma beta", outputs: "y mean deviation", attrs: "axis=-1 epsilon=1e-5 stash_type", fixed: &[], body: &[
+        "y = LayerNormalization x gamma beta axis=@axis epsilon=@epsilon stash_type=@stash_type"] },
+    Row { name: "SimplifiedLayerNormalization", inputs: "x gamma", outputs: "y deviation", attrs: "axis=-1 epsilon=1e-5 stash_type", fixed: &[], body: &[
+        "y = RMSNormalization x gamma axis=@axis epsilon=@epsilon stash_type=@stash_type"] },
+    Row { name: "SkipSimplifiedLayerNormalization", inputs: "x skip gamma bias", outputs: "y mean deviation sum", attrs: "epsilon=1e-12", fixed: &[], body: &[
+        "a = Add x skip", "sum = Add? a bias", "y = RMSNormalization sum gamma axis=-1 epsilon=@epsilon"] },
+    Row { name: "FusedMatMul", inputs: "a b", outputs: "y", attrs: "alpha=1.0", fixed: &[("transA", 0.0), ("transB", 0.0), ("transBatchA", 0.0), ("transBatchB", 0.0)], body: &[
+        "c = MatMul a b", "s = Constant value_float=@alpha", "y = Mul c s"] },
+    Row { name: "FusedMatMul", inputs: "a b", outputs: "y", attrs: "alpha=1.0 transA transB transBatchA transBatchB", fixed: &[], body: &[
+        "c = Einsum a b equation=matrices", "s = Constant value_float=@alpha", "y = Mul c s"] },
+    Row { name: "FusedConv", inputs: "x w bias", outputs: "y", attrs: "activation activation_params auto_pad dilations group kernel_shape pads strides", fixed: &[], body: &[
         "z = Conv x w bias auto_pad=@auto_pad dilations=@dilations group=@group kernel_shape=@kernel_shape pads=@pads strides=@strides", "y = @activation z"] },
-    Row { name: "FusedGemm", inputs: "a b c", outputs: "y", attrs: "activation alpha beta transA transB", fixed: &[], body: &[
+    Row { name: "FusedGemm", inputs: "a b c", outputs: "y", attrs: "activation activation_alpha activation_beta alpha beta transA transB", fixed: &[], body: &[
         "z = Gemm a b c alpha=@alpha beta=@beta transA=@transA transB=@transB", "y = @activation z"] },
 ];
 
-/// What a fused node may end in: activations that take no parameter.
-const ACTIVATIONS: &[&str] = &["Relu", "Sigmoid", "Tanh"];
+/// What a fused node may end in, and the attributes (of Clip the inputs) that its parameters are.
+const ACTIVATIONS: &[(&str, &[&str])] = &[
+    ("Clip", &["min", "max"]),
+    ("HardSigmoid", &["alpha", "beta"]),
+    ("HardSwish", &[]),
+    ("LeakyRelu", &["alpha"]),
+    ("Relu", &[]),
+    ("Sigmoid", &[]),
+    ("Tanh", &[]),
+];
 
 /// Operator `op` as a function for a call with these inputs and attributes, if it is one of the table's.
 pub(super) fn function(
@@ -77,7 +99,10 @@ pub(super) fn function(
     attrs: &[proto::Attribute],
     label: &str,
 ) -> Result<Option<proto::Function>, ImportError> {
-    let Some(row) = ROWS.iter().find(|row| row.name == op) else { return Ok(None) };
+    let mut rows = ROWS.iter().filter(|row| row.name == op).peekable();
+    if rows.peek().is_none() {
+        return Ok(None);
+    }
     let call = inputs;
     let given = |name: &str| attrs.iter().find(|attribute| attribute.name == name);
     let refuse = |attribute: &str| ImportError::UnsupportedAttribute {
@@ -89,11 +114,17 @@ pub(super) fn function(
     let is = |given: &proto::Attribute, value: f32| {
         given.f.or(given.i.map(|i| i as f32)).is_some_and(|given| given == value)
     };
-    let mut wrong =
-        row.fixed.iter().filter(|(name, value)| given(name).is_some_and(|given| !is(given, *value)));
-    if let Some((name, _)) = wrong.next() {
-        return Err(refuse(name));
-    }
+    let wrong = |row: &Row| {
+        let other = |(name, value): &&(&str, f32)| given(name).is_some_and(|given| !is(given, *value));
+        row.fixed.iter().find(other).map_or("", |(name, _)| *name)
+    };
+    // The first that the attributes allow.
+    let mut named = "";
+    let row = rows.find(|row| {
+        named = wrong(row);
+        named.is_empty()
+    });
+    let Some(row) = row else { return Err(refuse(named)) };
     let formal = || row.attrs.split_whitespace().map(|text| text.split_once('=').unwrap_or((text, "")));
     // Until version 13 Softmax took everything from its axis on as one row.
     let old = given("opset").is_some_and(|opset| opset.i.is_some_and(|opset| opset < 13));
@@ -144,6 +175,10 @@ pub(super) fn function(
             match word.split_once('=') {
                 None if word.ends_with('*') => inputs.extend(parts.iter().cloned()),
                 None => inputs.push(word.to_owned()),
+                Some((name, "matrices")) => {
+                    let set = |flag: &str| given(flag).is_some_and(|given| is(given, 1.0));
+                    attributes.push(literal(name, &matrices(set)));
+                }
                 Some((name, text)) => attributes.push(match text.split_once('@') {
                     Some(("", of)) => refer(name, of),
                     Some((_, of)) => {
@@ -165,7 +200,27 @@ pub(super) fn function(
             (Some(op), _) => op,
             (_, Some(name)) => {
                 let named = given(name).and_then(|given| given.s.as_deref()).unwrap_or_default();
-                ACTIVATIONS.iter().copied().find(|op| op.as_bytes() == named).ok_or_else(|| refuse(name))?
+                let found = ACTIVATIONS.iter().find(|(op, _)| op.as_bytes() == named);
+                let (op, parameters) = found.ok_or_else(|| refuse(name))?;
+                // A list, or an attribute for each.
+                let list = given("activation_params").map_or(&[][..], |given| &given.floats);
+                for (index, parameter) in parameters.iter().enumerate() {
+                    let one = || given(&format!("activation_{parameter}"))?.f;
+                    let Some(value) = list.get(index).copied().or_else(one) else { continue };
+                    if *op == "Clip" {
+                        let constant = vec![float("value_float", value)];
+                        function.node.push(apply(
+                            "Constant",
+                            vec![],
+                            vec![(*parameter).to_owned()],
+                            constant,
+                        ));
+                        inputs.push((*parameter).to_owned());
+                    } else {
+                        attributes.push(float(parameter, value));
+                    }
+                }
+                op
             }
             _ => op,
         };
@@ -173,6 +228,21 @@ pub(super) fn function(
         function.node.push(apply(op, inputs, outputs, attributes));
     }
     Ok(Some(function))
+}
+
+/// A product of matrices as Einsum's equation. `transBatch` puts an operand's first axis behind its batch.
+fn matrices(set: impl Fn(&str) -> bool) -> String {
+    let term = |side: char, [mut first, mut last]: [char; 2]| {
+        if set(&format!("trans{side}")) {
+            (first, last) = (last, first);
+        }
+        if set(&format!("transBatch{side}")) {
+            format!("{first}...{last}")
+        } else {
+            format!("...{first}{last}")
+        }
+    };
+    format!("{},{}->...ij", term('A', ['i', 'k']), term('B', ['k', 'j']))
 }
 
 fn apply(op: &str, input: Vec<String>, output: Vec<String>, attribute: Vec<proto::Attribute>) -> proto::Node {
@@ -184,12 +254,16 @@ fn refer(name: &str, of: &str) -> proto::Attribute {
     proto::Attribute { name: name.to_owned(), ref_attr_name: of.to_owned(), ..Default::default() }
 }
 
+fn float(name: &str, value: f32) -> proto::Attribute {
+    proto::Attribute { name: name.to_owned(), f: Some(value), r#type: 1, ..Default::default() }
+}
+
 /// An integer, a float or a word.
 fn literal(name: &str, text: &str) -> proto::Attribute {
     let attribute = proto::Attribute { name: name.to_owned(), ..Default::default() };
     match (text.parse(), text.parse()) {
         (Ok(i), _) => proto::Attribute { i: Some(i), r#type: 2, ..attribute },
-        (_, Ok(f)) => proto::Attribute { f: Some(f), r#type: 1, ..attribute },
+        (_, Ok(f)) => float(name, f),
         _ => proto::Attribute { s: Some(text.as_bytes().to_vec()), r#type: 3, ..attribute },
     }
 }
@@ -214,7 +288,11 @@ mod tests {
                     "{}: {node:?}",
                     row.name
                 );
-                assert!(schema::in_force(Domain::Onnx, &node.op_type, 21).is_some(), "{}", node.op_type);
+                assert!(
+                    schema::in_force(Domain::Onnx, &node.op_type, OPSET as u32).is_some(),
+                    "{}",
+                    node.op_type
+                );
                 known.extend(node.output.iter().map(String::as_str));
             }
             assert!(known.contains("y"), "{}", row.name);

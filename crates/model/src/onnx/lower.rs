@@ -263,7 +263,10 @@ impl Lowering<'_> {
             let function = Rc::clone(function);
             return self.call(&function, key, label, inputs, outputs, attrs);
         }
-        if key.0 == contrib::DOMAIN
+        let unknown =
+            || matches!(self.version(&label, &key.0, &key.1, env), Err(ImportError::UnknownOperator { .. }));
+        let early = || contrib::EARLY.contains(&key.1.as_str()) && unknown();
+        if (key.0 == contrib::DOMAIN || key.0.is_empty() && early())
             && let Some(proto) = contrib::function(&key.1, &node.input, &attrs, &label)?
         {
             let (opsets, size) = (Rc::new(opsets(&proto.opset_import)?), proto.encoded_len());

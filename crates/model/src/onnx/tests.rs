@@ -367,7 +367,8 @@ fn onnxruntimes_operators_are_functions() {
     let add = node("QLinearAdd", &["q", "s", "z", "q", "s", "z", "s", "z"], &["r"]);
     let (on, off) = ("QuantizeLinear", "DequantizeLinear");
     assert_eq!(names(add), [on, off, off, "Add", on, off]);
-    let axis = |i| proto::Attribute { name: "axis".into(), i: Some(i), r#type: 2, ..Default::default() };
+    let named = |name: &str| proto::Attribute { name: name.into(), ..Default::default() };
+    let axis = |i| proto::Attribute { i: Some(i), r#type: 2, ..named("axis") };
     let three = ["s", "z", "q", "s", "z", "q", "s", "z", "q", "s", "z"];
     let concat = proto::Node { attribute: vec![axis(1)], ..node("QLinearConcat", &three, &["r"]) };
     assert_eq!(names(concat), [on, off, off, off, "Concat", on, off]);
@@ -377,6 +378,56 @@ fn onnxruntimes_operators_are_functions() {
     assert!(matches!(error, ImportError::UnsupportedAttribute { .. }), "{error}");
     let error = build(node("NhwcMaxPool", &["q"], &["r"])).unwrap_err();
     assert!(matches!(error, ImportError::UnknownOperator { .. }), "{error}");
+}
+
+#[test]
+fn fused_operators_are_functions() {
+    let named = |name: &str| proto::Attribute { name: name.into(), ..Default::default() };
+    let float = |name: &str, value| proto::Attribute { f: Some(value), r#type: 1, ..named(name) };
+    let flag = |name: &str| proto::Attribute { i: Some(1), r#type: 2, ..named(name) };
+    let word = |name: &str, value: &str| proto::Attribute { s: Some(value.into()), r#type: 3, ..named(name) };
+    let build = |op, attribute| {
+        let call = node(op, &["w", "w"], &["r"]);
+        let call = proto::Node { domain: "com.microsoft".into(), attribute, ..call };
+        edit(|model| {
+            model.opset_import.push(opset("com.microsoft", 1));
+            let graph = model.graph.as_mut().unwrap();
+            let rank = if op == "FusedConv" { 3 } else { 2 };
+            graph.initializer = vec![proto::Tensor { dims: vec![1; rank], ..floats("w", &[0.5]) }];
+            graph.node = vec![call, node("Add", &["x", "r"], &["y"])];
+        })
+    };
+    let names =
+        |op, list| -> Vec<&str> { build(op, list).unwrap().nodes.iter().map(|node| node.op.name).collect() };
+    assert_eq!(names("FusedGemm", vec![word("activation", "Relu")]), ["Gemm", "Relu", "Add"]);
+    let leaky = vec![word("activation", "LeakyRelu"), float("activation_alpha", 0.5)];
+    let leaky = build("FusedGemm", leaky).unwrap();
+    assert_eq!(leaky.nodes[1].attrs.float("alpha", 0.01), 0.5);
+    let params = proto::Attribute { floats: vec![0.0, 6.0], r#type: 7, ..named("activation_params") };
+    let clipped = build("FusedConv", vec![word("activation", "Clip"), params]).unwrap();
+    assert_eq!(clipped.nodes[1].inputs.len(), 3);
+    assert!(build("FusedGemm", vec![word("activation", "Sqrt")]).is_err());
+    assert_eq!(names("FusedMatMul", vec![float("alpha", 0.5)]), ["MatMul", "Mul", "Add"]);
+    assert_eq!(names("FusedMatMul", vec![flag("transB")]), ["Einsum", "Mul", "Add"]);
+}
+
+#[test]
+fn onnxruntimes_normalisations_stand_in_any_opset() {
+    let build = |op, version| {
+        let graph = edit(|model| {
+            model.opset_import = vec![opset("", version)];
+            let graph = model.graph.as_mut().unwrap();
+            graph.initializer = vec![floats("gamma", &[1.0, 2.0, 3.0])];
+            graph.node = vec![node(op, &["x", "gamma"], &["y"])];
+        });
+        graph.map(|graph| graph.nodes.iter().map(|node| node.op.name).collect::<Vec<_>>())
+    };
+    for version in [11, 16, 17] {
+        assert_eq!(build("LayerNormalization", version).unwrap(), ["LayerNormalization"]);
+        assert_eq!(build("SimplifiedLayerNormalization", version).unwrap(), ["RMSNormalization"]);
+    }
+    // What ONNX itself has later is in no earlier file.
+    assert!(matches!(build("Gelu", 19).unwrap_err(), ImportError::UnknownOperator { .. }));
 }
 
 #[test]

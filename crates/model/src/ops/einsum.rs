@@ -15,14 +15,14 @@ use crate::numeric::{BLOCK, Number, contract, sum};
 pub const OPS: &[OpDef] = &[op("Einsum", &[12, 28], &["equation"], infer_einsum, |cx| in_f32(cx, einsum))];
 
 /// A letter, or (above every `char`) an axis of the ellipsis counted from its right end.
-type Label = u32;
+pub(crate) type Label = u32;
 
 const ELLIPSIS: Label = 0x0011_0000;
 
 /// A parsed equation: a label for each axis.
-struct Equation {
-    inputs: Vec<Vec<Label>>,
-    output: Vec<Label>,
+pub(crate) struct Equation {
+    pub inputs: Vec<Vec<Label>>,
+    pub output: Vec<Label>,
 }
 
 fn fail(why: &'static str) -> OpError {
@@ -52,7 +52,8 @@ fn term(text: &str, ellipsis: usize) -> Result<Vec<Label>, OpError> {
     Ok(labels)
 }
 
-fn parse(node: &Node, ranks: &[usize]) -> Result<Equation, OpError> {
+/// The equation of `node`, for inputs of these ranks.
+pub(crate) fn parse(node: &Node, ranks: &[usize]) -> Result<Equation, OpError> {
     let text: String = node.attrs.str("equation", "").chars().filter(|c| !c.is_whitespace()).collect();
     let (left, right) = match text.split_once("->") {
         Some((left, right)) => (left, Some(right)),

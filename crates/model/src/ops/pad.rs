@@ -59,8 +59,24 @@ impl Mode {
     }
 }
 
+/// For each position of an axis of `size` elements after padding, the element that `node` puts there; `None` is the constant. At most
+/// `limit` of them.
+pub(crate) fn origins(
+    node: &Node,
+    size: usize,
+    width: (i64, i64),
+    limit: usize,
+) -> Result<Vec<Option<i64>>, OpError> {
+    let (mode, to) = (Mode::of(node)?, padded(size, width)?);
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    if to > limit || size == 0 && mode != Mode::Constant {
+        return Err(OpError::Value { what: "an axis to pad from, and to a size within limits", got: size });
+    }
+    Ok((0..to as i64).map(|at| mode.source(at.saturating_sub(width.0), size)).collect())
+}
+
 /// (begin, end) of every axis from the flat list of the chosen ones.
-fn widths(flat: &[i64], list: Option<Vec<i64>>, rank: usize) -> Result<Vec<(i64, i64)>, OpError> {
+pub(crate) fn widths(flat: &[i64], list: Option<Vec<i64>>, rank: usize) -> Result<Vec<(i64, i64)>, OpError> {
     let list = match list {
         Some(list) => axes(&list, rank)?,
         None => (0..rank).collect(),

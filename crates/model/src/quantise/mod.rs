@@ -20,6 +20,7 @@ mod array;
 pub mod bounds;
 mod calibrate;
 mod contract;
+mod einsum;
 mod emit;
 mod modern;
 mod normal;

@@ -157,8 +157,21 @@ fn same(source: &Source, a: ValueId, b: ValueId) -> bool {
 
 /// What `id` is the mean of, along which axis.
 fn mean(source: &Source, id: ValueId) -> Option<(ValueId, usize)> {
-    let (_, node) = source.maker(id).filter(|(_, node)| node.op.name == "ReduceMean")?;
-    reduced(source, node)
+    let (_, node) = source.maker(id)?;
+    match node.op.name {
+        "ReduceMean" => reduced(source, node),
+        "Clip" if ends(source, node)?.0 < 0.0 => mean(source, source.variable(node, 0)?),
+        _ => None,
+    }
+}
+
+/// The bounds of Clip. In a statistic they are where a quantised file's integers end (`quantised.md` §5), and no more is made of them.
+fn ends(source: &Source, node: &Node) -> Option<(f64, f64)> {
+    let end = |index, name, open: f64| match Source::input(node, index) {
+        Some(_) => number(source, node, index),
+        None => Some(node.attrs.opt_float(name).map_or(open, f64::from)),
+    };
+    Some((end(1, "min", f64::NEG_INFINITY)?, end(2, "max", f64::INFINITY)?))
 }
 
 /// What `node` reduces, if along one axis that it keeps.
@@ -220,6 +233,7 @@ fn squares(source: &Source, id: ValueId) -> Option<Squares> {
         }
         "Div" => scaled(1.0 / number(source, node, 1)?, squares(source, source.variable(node, 0)?)?),
         "Cast" | "Identity" | "Relu" => squares(source, source.variable(node, 0)?),
+        "Clip" if ends(source, node)?.0 <= 0.0 => squares(source, source.variable(node, 0)?),
         _ => None,
     }
 }
@@ -231,6 +245,7 @@ fn square(source: &Source, id: ValueId) -> Option<ValueId> {
     match node.op.name {
         "Pow" if number(source, node, 1)? == 2.0 => Some(a),
         "Mul" => b.filter(|b| same(source, a, *b)).map(|_| a),
+        "Clip" if ends(source, node)?.0 <= 0.0 => square(source, a),
         _ => None,
     }
 }
@@ -255,15 +270,11 @@ fn root(source: &Source, id: ValueId) -> Option<Squares> {
                 .then_some(Squares { epsilon: inner.epsilon + beside * beside, ..inner })
         }
         "Clip" => {
-            let low = match Source::input(node, 1) {
-                Some(_) => number(source, node, 1)?,
-                None => node.attrs.opt_float("min").map_or(0.0, f64::from),
-            };
-            let open =
-                Source::input(node, 2).is_none() && node.attrs.opt_float("max").is_none_or(|max| max > 1e30);
+            let (low, high) = ends(source, node)?;
             let inner = root(source, source.variable(node, 0)?)?;
-            (open && (0.0..=OUTSIDE).contains(&low))
-                .then_some(Squares { epsilon: inner.epsilon + low * low, ..inner })
+            let floor = low.max(0.0);
+            (floor == 0.0 || floor <= OUTSIDE && high > 1e30)
+                .then_some(Squares { epsilon: inner.epsilon + floor * floor, ..inner })
         }
         "Cast" | "Expand" | "Identity" => root(source, source.variable(node, 0)?),
         _ => None,
@@ -287,6 +298,7 @@ fn inverse(source: &Source, id: ValueId) -> Option<Squares> {
             Some(Squares { factor: inner.factor.zip(&factor, |a, b| a * b)?, ..inner })
         }
         "Cast" | "Identity" => inverse(source, source.variable(node, 0)?),
+        "Clip" if ends(source, node)?.0 <= 0.0 => inverse(source, source.variable(node, 0)?),
         _ => None,
     }
 }

@@ -4,11 +4,14 @@ use hallmark_receipt::Tensor;
 
 use super::QuantiseError;
 use super::array::Array;
+use super::einsum::einsum;
 use super::pattern::MASKED;
 use super::rewrite::{Rewrite, rewrite};
 use super::source::Source;
 use super::unary::Ancestors;
 use crate::graph::{Attr, Attrs, Dim, Graph, Node, ValueId};
+use crate::ops::index::integers;
+use crate::ops::pad::{origins, widths};
 use crate::ops::window::{AutoPad, Geometry, Window};
 
 /// What writes a node as others; `None` where it stays.
@@ -17,8 +20,8 @@ type Rule = fn(&mut Rewrite<'_>, &Node, ValueId) -> Result<Option<()>, QuantiseE
 /// An operator each; its first output is given.
 #[rustfmt::skip]
 const RULES: &[(&str, Rule)] = &[
-    ("AveragePool", average), ("ConvTranspose", transposed), ("GlobalMaxPool", global_max), ("LinearClassifier", classifier), ("LinearRegressor", regressor), ("Max", extremum), ("Mean", sum),
-    ("Min", extremum), ("PRelu", prelu), ("Resize", nearest), ("Scaler", scaler), ("Sum", sum), ("Upsample", nearest), ("Where", choice),
+    ("AveragePool", average), ("ConvTranspose", transposed), ("Einsum", einsum), ("GlobalMaxPool", global_max), ("LinearClassifier", classifier), ("LinearRegressor", regressor), ("Max", extremum), ("Mean", sum),
+    ("Min", extremum), ("Pad", padding), ("PRelu", prelu), ("Resize", nearest), ("Scaler", scaler), ("Sum", sum), ("Upsample", nearest), ("Where", choice),
 ];
 
 /// `graph` with the operators of the table written as others.
@@ -315,6 +318,55 @@ fn average(work: &mut Rewrite<'_>, node: &Node, output: ValueId) -> Result<Optio
     let factors = work.constant(factors);
     let means = work.then(node, "AveragePool", &attrs, vec![x], output)?;
     work.push(node, "Mul", Attrs::default(), vec![means, factors], output)?;
+    Ok(Some(()))
+}
+
+/// Padding with elements: a Gather for each axis. With a number: with 0, then an addend.
+fn padding(work: &mut Rewrite<'_>, node: &Node, output: ValueId) -> Result<Option<()>, QuantiseError> {
+    let source = work.source;
+    let Some(x) = source.variable(node, 0).filter(|x| work.is_float(*x)) else { return Ok(None) };
+    let integers = |index| source.constant_input(node, index).and_then(|list| integers(list));
+    let flat = node.attrs.ints("pads").map(<[i64]>::to_vec).or_else(|| integers(1));
+    let (Some(dims), Some(flat)) = (source.dims(x), flat) else { return Ok(None) };
+    let Ok(widths) = widths(&flat, integers(3), dims.len()) else { return Ok(None) };
+    let value = match Source::input(node, 2) {
+        Some(_) => source.array(node, 2).and_then(|value| value.single()),
+        None => Some(node.attrs.float("value", 0.0).into()),
+    };
+    let constant = node.attrs.str("mode", "constant") == "constant";
+    let padded = widths.iter().enumerate().filter(|(_, width)| **width != (0, 0));
+    let Some(value) = value.filter(|value| !constant || value.is_finite() && *value != 0.0) else {
+        return Ok(None);
+    };
+    let (mut id, mut inside) = (work.named(x), Array::scalar(1.0));
+    for (axis, width) in padded {
+        let Some(size) = dims.get(axis).and_then(known) else { return Ok(None) };
+        let Ok(origins) = origins(node, size, *width, PLACES) else { return Ok(None) };
+        if constant {
+            let mut shape = vec![1; dims.len() - axis];
+            shape.iter_mut().take(1).for_each(|slot| *slot = origins.len());
+            let values = origins.iter().map(|at| f64::from(u8::from(at.is_some()))).collect();
+            let more = Array { shape, values };
+            let elements = more.values.len().checked_mul(inside.values.len());
+            let joined = elements.filter(|n| *n <= PLACES).and_then(|_| inside.zip(&more, |a, b| a * b));
+            let Some(joined) = joined else { return Ok(None) };
+            inside = joined;
+        } else {
+            let indices = work.constant(Tensor::vector(origins.into_iter().flatten().collect::<Vec<_>>()));
+            let axis = Attr::Int(i64::try_from(axis).unwrap_or(i64::MAX));
+            id = work.then(node, "Gather", &[("axis", axis)], vec![id, indices], id)?;
+        }
+    }
+    if constant {
+        let (begins, ends): (Vec<i64>, Vec<i64>) = widths.into_iter().unzip();
+        let pads = work.constant(Tensor::vector([begins, ends].concat()));
+        let zeros = work.then(node, "Pad", &[], vec![id, pads], id)?;
+        let Some(addend) = tensor(&inside.map(|inside| (1.0 - inside) * value)) else { return Ok(None) };
+        let addend = work.constant(addend);
+        work.push(node, "Add", Attrs::default(), vec![zeros, addend], output)?;
+    } else {
+        work.push(node, "Identity", Attrs::default(), vec![id], output)?;
+    }
     Ok(Some(()))
 }
 

@@ -22,6 +22,8 @@ pub const MAX_BYTES: usize = hallmark_receipt::bundle::MAX_GRAPH;
 pub const MAX_DEPTH: usize = 16;
 /// The first byte: the version of the encoding.
 const VERSION: u8 = 1;
+/// The most memory that lists and tensors of a skeleton may take, in bytes: a node of a few bytes takes a hundred in memory.
+const MAX_MEMORY: usize = 1 << 28;
 /// Inputs, and captures, of one graph.
 const MAX_PORTS: usize = 1 << 24;
 
@@ -32,6 +34,8 @@ const MAX_PORTS: usize = 1 << 24;
 pub enum SkeletonError {
     #[error("{got} bytes are more than the {limit} allowed")]
     TooLong { limit: usize, got: usize },
+    #[error("what it lists takes more than the {limit} bytes of memory allowed")]
+    TooMuch { limit: usize },
     #[error("version {got} of the encoding is unknown")]
     Version { got: u8 },
     #[error("the bytes end before {what} at byte {offset}")]
@@ -90,7 +94,7 @@ impl Skeleton {
         if bytes.len() > MAX_BYTES {
             return Err(SkeletonError::TooLong { limit: MAX_BYTES, got: bytes.len() });
         }
-        let mut reader = Reader { all: bytes, at: 0 };
+        let mut reader = Reader { all: bytes, at: 0, memory: MAX_MEMORY };
         match reader.byte("the version")? {
             VERSION => {}
             got => return Err(SkeletonError::Version { got }),
@@ -327,6 +331,8 @@ impl Writer {
 struct Reader<'a> {
     all: &'a [u8],
     at: usize,
+    /// Bytes of memory that are left.
+    memory: usize,
 }
 
 type Read<T> = Result<T, SkeletonError>;
@@ -375,8 +381,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Pays for `n` things of `each` bytes in memory.
+    fn charge(&mut self, n: usize, each: usize) -> Read<()> {
+        let left = n.checked_mul(each).and_then(|bytes| self.memory.checked_sub(bytes));
+        self.memory = left.ok_or(SkeletonError::TooMuch { limit: MAX_MEMORY })?;
+        Ok(())
+    }
+
     fn list<T>(&mut self, what: &'static str, read: impl Fn(&mut Self) -> Read<T>) -> Read<Vec<T>> {
         let n = self.count(1, what)?;
+        self.charge(n, size_of::<T>())?;
         (0..n).map(|_| read(self)).collect()
     }
 
@@ -416,6 +430,7 @@ impl<'a> Reader<'a> {
         let dtype = self.dtype()?;
         let shape = self.shape()?;
         let n = count(&shape).ok_or_else(fault)?;
+        self.charge(n, dtype.size().unwrap_or(size_of::<String>()))?;
         let data = decode_data(dtype, n, self.bytes(what)?).map_err(|_| fault())?;
         Tensor::new(shape, data).map(Arc::new).map_err(|_| fault())
     }

@@ -28,7 +28,7 @@ fn centred(net: &mut Net, x: &str, axes: &str) -> (String, String) {
 
 #[test]
 fn normalisations_are_known_however_they_are_written() {
-    let forms: [fn(&mut Net, &str, &str) -> String; 5] = [
+    let forms: [fn(&mut Net, &str, &str) -> String; 6] = [
         // PyTorch before opset 17.
         |net, x, axes| {
             let (_, d) = centred(net, x, axes);
@@ -36,6 +36,18 @@ fn normalisations_are_known_however_they_are_written() {
             let squares = net.op("Pow", &[&d, &two], &[]);
             let variance = net.op("ReduceMean", &[&squares, axes], &ROW);
             let sum = net.op("Add", &[&variance, &epsilon], &[]);
+            let root = net.op("Sqrt", &[&sum], &[]);
+            net.op("Div", &[&d, &root], &[])
+        },
+        // The same in a quantised file: what is added is bounded before and after.
+        |net, x, axes| {
+            let (_, d) = centred(net, x, axes);
+            let squares = net.op("Mul", &[&d, &d], &[]);
+            let variance = net.op("ReduceMean", &[&squares, axes], &ROW);
+            let [zero, most, epsilon] = [0.0, 40.0, 1e-5].map(|x| scalar(net, x));
+            let variance = net.op("Clip", &[&variance, &zero, &most], &[]);
+            let sum = net.op("Add", &[&variance, &epsilon], &[]);
+            let sum = net.op("Clip", &[&sum, &zero, &most], &[]);
             let root = net.op("Sqrt", &[&sum], &[]);
             net.op("Div", &[&d, &root], &[])
         },
@@ -132,6 +144,48 @@ fn pools_slopes_and_maxima() {
     net.gemm(24, 4);
     let quantised = check(net, 0.05, &["ConvInteger", "ReduceMax", "Table"]);
     assert!(!names(&quantised).contains(&"PRelu"));
+}
+
+#[test]
+fn padding_with_elements_and_numbers() {
+    let mut net = Net::new(&[1, 2, 6, 5], 33);
+    let by = |mode: &str| [("mode", Attr::Str(mode.into()))];
+    net.conv(2, 4, 3, 1);
+    let pads = net.given(&Tensor::vector(vec![0_i64, 0, 2, 1, 0, 0, 1, -1]));
+    net.then("Pad", &[&pads], &by("reflect"));
+    let (pads, axes) = (net.given(&Tensor::vector(vec![1_i64, 2])), net.given(&Tensor::vector(vec![-1_i64])));
+    net.then("Pad", &[&pads, "", &axes], &by("edge"));
+    let (pads, value) = (net.given(&Tensor::vector(vec![0_i64, 0, 1, 1, 0, 0, 1, 0])), scalar(&mut net, 0.7));
+    net.then("Pad", &[&pads, &value], &by("constant"));
+    net.conv(4, 4, 3, 1);
+    net.then("Flatten", &[], &[]);
+    net.gemm(4 * 11 * 9, 3);
+    let quantised = check(net, 0.05, &["Gather", "Pad", "ConvInteger"]);
+    assert_eq!(names(&quantised).iter().filter(|name| **name == "Pad").count(), 1);
+}
+
+#[test]
+fn sums_of_products_by_equation() {
+    let mut net = Net::new(&[2, 4, 8], 32);
+    let by = |equation: &str| [("equation", Attr::Str(equation.into()))];
+    let heads: Vec<String> = (0..3)
+        .map(|_| {
+            let w = net.constant(&[8, 2, 3], 0.6);
+            net.op("Einsum", &["x", &w], &by("bld,dhk->blhk"))
+        })
+        .collect();
+    let scores = net.op("Einsum", &[&heads[0], &heads[1]], &by("blhk,bmhk->bhlm"));
+    let shares = net.op("Softmax", &[&scores], &[]);
+    net.op("Einsum", &[&shares, &heads[2]], &by("bhlm,bmhk->blhk"));
+    let w = net.constant(&[2, 3, 5], 0.6);
+    net.then("Einsum", &[&w], &by("blhk,hkd->bdl"));
+    // Weights first, then an outer product, then a sum.
+    let (w, last) = (net.constant(&[6, 5], 0.5), net.last.clone());
+    let rows = net.op("Einsum", &[&w, &last], &by("ed,bdl->ble"));
+    net.op("Einsum", &[&rows, &rows], &by("b l e, b l f -> b e l f"));
+    net.then("Einsum", &[], &by("...lf->...f"));
+    let quantised = check(net, 0.08, &["MatMulInteger", "IntegerSoftmax"]);
+    assert!(!names(&quantised).contains(&"Einsum"));
 }
 
 /// The graph over the request's inputs, with output `last`.
