@@ -15,10 +15,10 @@ use hallmark_receipt::claim::MAX_NAME;
 use hallmark_receipt::{Envelope, Model};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::backend::{Backend, ModelCard};
 use crate::error::ApiError;
@@ -34,6 +34,7 @@ use crate::site::Site;
 use crate::store::{Again, Memory, ReceiptStore};
 use crate::tee::TeeKey;
 
+mod lanes;
 mod stall;
 
 /// Why a gateway cannot be.
@@ -312,6 +313,21 @@ pub(crate) async fn serve(
     let graceful = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(64 << 10);
+    let write_time = limits.write_time;
+    let lanes = lanes::Lanes::start(move |stream, (place, watcher): (OwnedSemaphorePermit, Watcher)| {
+        // Events are small and must not wait for one another.
+        let _ = stream.set_nodelay(true);
+        let connection = stall::Unstalled::new(TokioIo::new(stream), write_time);
+        let connection = watcher.watch(builder.serve_connection(connection, service.clone()));
+        let tally = tally.clone();
+        tally(true);
+        async move {
+            // A connection that breaks is the client's affair.
+            let _ = connection.await;
+            tally(false);
+            drop(place);
+        }
+    })?;
     let mut shutdown = pin!(shutdown);
     loop {
         let place = tokio::select! {
@@ -322,28 +338,12 @@ pub(crate) async fn serve(
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let handed = accepted.and_then(|(stream, _)| lanes.serve(stream, (place, graceful.watcher())));
+        if let Err(error) = handed {
             // Out of file handles, most likely: those in use will come free.
-            Err(error) => {
-                tracing::warn!(kind = ?error.kind(), "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        // Events are small and must not wait for one another.
-        let _ = stream.set_nodelay(true);
-        let connection = stall::Unstalled::new(TokioIo::new(stream), limits.write_time);
-        let connection = builder.serve_connection(connection, service.clone());
-        let connection = graceful.watch(connection);
-        let tally = tally.clone();
-        tally(true);
-        tokio::spawn(async move {
-            // A connection that breaks is the client's affair.
-            let _ = connection.await;
-            tally(false);
-            drop(place);
-        });
+            tracing::warn!(kind = ?error.kind(), "a connection was not accepted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
     drop(listener);
     if tokio::time::timeout(limits.drain_time, graceful.shutdown()).await.is_err() {

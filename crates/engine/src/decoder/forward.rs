@@ -31,7 +31,6 @@ pub(crate) struct Workspace {
     y: Vec<f32>,
     n: Vec<f32>,
     qkv: Vec<f32>,
-    q: Vec<f32>,
     o: Vec<f32>,
     gate_up: Vec<f32>,
     a: Vec<f32>,
@@ -80,13 +79,13 @@ pub(crate) fn forward(
         mlp(exec, weights, layer, m, work);
     }
     let wanted = rows.iter().filter(|row| row.wanted).count();
-    work.n.clear();
+    work.y.clear();
     for (row, x) in rows.iter().zip(work.x.chunks_exact(hidden)) {
         if row.wanted {
-            work.n.extend_from_slice(x);
+            work.y.extend_from_slice(x);
         }
     }
-    normalise(exec, &mut work.n, &weights.norm, a.epsilon);
+    normalise(exec, &work.y, &mut work.n, &weights.norm, a.epsilon);
     weights.head.apply(exec, wanted, &work.n, &mut work.logits, &Epilogue::default());
 }
 
@@ -101,8 +100,7 @@ fn attention(
     let a = &weights.architecture;
     let (m, d, query, key) = (rows.len(), a.head_dim, a.query(), a.key());
     let width = query + 2 * key;
-    work.n.clone_from(&work.x);
-    normalise(exec, &mut work.n, &layer.attention_norm, a.epsilon);
+    normalise(exec, &work.x, &mut work.n, &layer.attention_norm, a.epsilon);
     let bias = layer.qkv_bias.as_deref().map(Epilogue::columns).unwrap_or_default();
     layer.qkv.apply(exec, m, &work.n, &mut work.qkv, &bias);
 
@@ -125,28 +123,24 @@ fn attention(
         let (k, v) = qkv[query..].split_at(key);
         pages.write(row.table[row.position / PAGE], index, row.position % PAGE, k, v);
     }
-    work.q.clear();
-    for qkv in work.qkv.chunks_exact(width) {
-        work.q.extend_from_slice(&qkv[..query]);
-    }
 
     work.o.resize(m * query, 0.0);
     let group = query / a.kv_heads;
-    let (pages, q) = (&*pages, &work.q);
+    let (pages, qkv) = (&*pages, &work.qkv);
     let layout = *pages.layout();
     let longest = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
     let table = Ctx::new(exec.isa, &exec.pool).table();
     par::chunks(exec, &mut work.o, group, longest.max(64), |start, out| {
         let mut scratch = AttentionScratch::default();
         for (i, out) in out.chunks_exact_mut(group).enumerate() {
-            let part = start / group + i;
-            let (row, head) = (&rows[part / a.kv_heads], part % a.kv_heads);
+            let (row, head) = ((start / group + i) / a.kv_heads, (start / group + i) % a.kv_heads);
+            let queries = &qkv[row * width + head * group..][..group];
+            let row = &rows[row];
             let count = row.position + 1;
             let used = &row.table[..count.div_ceil(PAGE)];
             let keys: Vec<&[f32]> = used.iter().map(|&page| pages.keys(page, index, head)).collect();
             let values: Vec<&[f32]> = used.iter().map(|&page| pages.values(page, index, head)).collect();
             let head = Head { keys: &keys, values: &values, head_dim: d, padded: layout.padded };
-            let queries = &q[part * group..(part + 1) * group];
             attend((exec.isa, table), &head, queries, count, out, &mut scratch);
         }
     });
@@ -159,8 +153,7 @@ fn attention(
 fn mlp(exec: &Exec, weights: &Weights, layer: &Layer, m: usize, work: &mut Workspace) {
     let a = &weights.architecture;
     let wide = a.intermediate;
-    work.n.clone_from(&work.x);
-    normalise(exec, &mut work.n, &layer.mlp_norm, a.epsilon);
+    normalise(exec, &work.x, &mut work.n, &layer.mlp_norm, a.epsilon);
     layer.gate_up.apply(exec, m, &work.n, &mut work.gate_up, &Epilogue::default());
     work.a.resize(m * wide, 0.0);
     let gate_up = &work.gate_up;
@@ -184,9 +177,13 @@ fn mlp(exec: &Exec, weights: &Weights, layer: &Layer, m: usize, work: &mut Works
     std::mem::swap(&mut work.x, &mut work.y);
 }
 
-/// RMSNorm of each row, in place.
-fn normalise(exec: &Exec, x: &mut [f32], scale: &[f32], epsilon: f32) {
-    par::chunks(exec, x, scale.len(), 4, |_, x| rows::norm(exec.isa, x, scale, None, epsilon, Form::Rms));
+/// RMSNorm of each row of `x`.
+fn normalise(exec: &Exec, x: &[f32], out: &mut Vec<f32>, scale: &[f32], epsilon: f32) {
+    out.resize(x.len(), 0.0);
+    par::chunks(exec, out, scale.len(), 5, |start, out| {
+        out.copy_from_slice(&x[start..start + out.len()]);
+        rows::norm(exec.isa, out, scale, None, epsilon, Form::Rms);
+    });
 }
 
 #[inline(always)]

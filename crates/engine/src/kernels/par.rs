@@ -24,8 +24,8 @@ pub(crate) fn chunks<T: Send>(
         work(0, out);
         return;
     }
-    // Up to four for each thread, where each is worth one: parts may differ in what they cost, as positions of a prompt do.
-    let parts = worth.min(4 * exec.pool.threads()).max(2 * most);
+    // Up to eight for each thread, where each is worth one: parts may differ in what they cost, as positions of a prompt do.
+    let parts = worth.min(8 * exec.pool.threads()).max(2 * most);
     let size = grains.div_ceil(grains.min(parts)) * grain;
     // Each part is locked once, by the thread that takes it.
     let parts: Vec<Mutex<&mut [T]>> = out.chunks_mut(size).map(Mutex::new).collect();

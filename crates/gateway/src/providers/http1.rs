@@ -1,6 +1,8 @@
 //! HTTP to providers: pooled connections, time-outs, bounded answers, and a budget for second attempts.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,11 +53,22 @@ impl Default for Patience {
     }
 }
 
-/// Pooled connections, over TLS where the URL says so.
-pub type Connections = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// Pooled connections, over TLS where the URL says so. Each thread has a pool of its own, as it has the requests that wait for answers.
+pub struct Connections {
+    /// Tells this from others of the process.
+    id: usize,
+    https: HttpsConnector<HttpConnector>,
+}
+
+type Pool = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+thread_local! {
+    static POOLS: RefCell<HashMap<usize, Pool>> = RefCell::default();
+}
 
 /// Connections that trust the system's root certificates for `https:` URLs, and give up on connecting after `connect`.
 pub fn connections(connect: Duration) -> Result<Connections, NoRoots> {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -66,10 +79,20 @@ pub fn connections(connect: Duration) -> Result<Connections, NoRoots> {
         .https_or_http()
         .enable_http1()
         .wrap_connector(tcp);
-    Ok(legacy::Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(Duration::from_secs(30))
-        .pool_timer(TokioTimer::new())
-        .build(https))
+    Ok(Connections { id: MADE.fetch_add(1, Relaxed), https })
+}
+
+impl Connections {
+    /// Sends a request.
+    pub fn request(&self, request: Request<Full<Bytes>>) -> legacy::ResponseFuture {
+        let make = || {
+            legacy::Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(Duration::from_secs(30))
+                .pool_timer(TokioTimer::new())
+                .build(self.https.clone())
+        };
+        POOLS.with_borrow_mut(|pools| pools.entry(self.id).or_insert_with(make).request(request))
+    }
 }
 
 /// Connections to providers.

@@ -20,16 +20,24 @@ pub fn canonical_f32(x: f32) -> f32 {
     f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fc0_0000 } else { bits })
 }
 
-/// Maximum of §2: NaN wins, +0 is above -0.
+/// Maximum of §2: NaN wins, +0 is above -0. Without branches, so that loops of it become vectors.
 #[inline(always)]
 pub fn max_f32(a: f32, b: f32) -> f32 {
-    if a.is_nan() || b.is_nan() {
-        canonical_f32(f32::NAN)
-    } else if a > b || (a == b && b.is_sign_negative()) {
-        a
-    } else {
-        b
-    }
+    in_order(std::cmp::max(order(a), order(b)))
+}
+
+/// The integer that stands where `x` stands in the order of §2.
+#[inline(always)]
+fn order(x: f32) -> i32 {
+    let bits = canonical_f32(x).to_bits().cast_signed();
+    // Below zero a greater magnitude is a smaller number.
+    bits ^ ((bits >> 31) & i32::MAX)
+}
+
+/// The number of [`order`].
+#[inline(always)]
+fn in_order(order: i32) -> f32 {
+    f32::from_bits((order ^ ((order >> 31) & i32::MAX)).cast_unsigned())
 }
 
 /// Minimum of §2: NaN wins, -0 is below +0.
