@@ -82,3 +82,46 @@ where
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Connections are spread evenly, each is served by one thread, and none outlives the lanes.
+    #[tokio::test]
+    async fn connections_stay_on_their_lanes_and_end_with_them() {
+        let lanes = Lanes::start(|mut stream, mark: u8| async move {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            stream.write_all(&[mark, name.len() as u8]).await.unwrap();
+            stream.write_all(name.as_bytes()).await.unwrap();
+            // Until it is cut off.
+            std::future::pending::<()>().await;
+        })
+        .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let (mut clients, mut served) = (Vec::new(), BTreeMap::new());
+        for mark in 0..3 * threads {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            lanes.serve(listener.accept().await.unwrap().0, mark as u8).unwrap();
+            let mut head = [0; 2];
+            client.read_exact(&mut head).await.unwrap();
+            assert_eq!(usize::from(head[0]), mark);
+            let mut name = vec![0; usize::from(head[1])];
+            client.read_exact(&mut name).await.unwrap();
+            *served.entry(name).or_insert(0) += 1;
+            clients.push(client);
+        }
+        assert_eq!(served.into_values().collect::<Vec<_>>(), vec![3; threads]);
+        drop(lanes);
+        for mut client in clients {
+            assert!(matches!(client.read(&mut [0]).await, Ok(0) | Err(_)));
+        }
+    }
+}
