@@ -207,10 +207,6 @@ impl Choice {
     }
 }
 
-/// As in the `hallmark` binary.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     let choice = Choice::from_arguments();
     let Choice { shape, threads, turns, isa, .. } = choice;
