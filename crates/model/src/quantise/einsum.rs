@@ -42,7 +42,7 @@ pub(super) fn einsum(
 ) -> Result<Option<()>, QuantiseError> {
     let Some((operands, wanted)) = read(work, node) else { return Ok(None) };
     let made = match operands.as_slice() {
-        [x] => sum(work, node, x, &wanted)?,
+        [x] => Some(sum(work, node, x, &wanted)?),
         [a, b] => product(work, node, a, b, &wanted)?,
         _ => None,
     };
@@ -74,12 +74,7 @@ fn read(work: &Rewrite<'_>, node: &Node) -> Option<(Vec<Operand>, Vec<Label>)> {
 }
 
 /// `x` summed over what is not wanted.
-fn sum(
-    work: &mut Rewrite<'_>,
-    node: &Node,
-    x: &Operand,
-    wanted: &[Label],
-) -> Result<Option<Operand>, QuantiseError> {
+fn sum(work: &mut Rewrite<'_>, node: &Node, x: &Operand, wanted: &[Label]) -> Result<Operand, QuantiseError> {
     let gone = (0_i64..).zip(&x.labels).filter(|(_, label)| !wanted.contains(label));
     let axes: Vec<i64> = gone.map(|(at, _)| at).collect();
     let mut id = x.id;
@@ -89,7 +84,7 @@ fn sum(
     }
     let labels = x.labels(|label| wanted.contains(label));
     let dims = labels.iter().filter_map(|label| x.dim(*label).cloned()).collect();
-    Ok(Some(Operand { id, labels, dims }))
+    Ok(Operand { id, labels, dims })
 }
 
 /// A product of matrices: what both have and the output wants is its batch, what both have and nobody wants is summed over.

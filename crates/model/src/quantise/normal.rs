@@ -160,18 +160,18 @@ fn mean(source: &Source, id: ValueId) -> Option<(ValueId, usize)> {
     let (_, node) = source.maker(id)?;
     match node.op.name {
         "ReduceMean" => reduced(source, node),
-        "Clip" if ends(source, node)?.0 < 0.0 => mean(source, source.variable(node, 0)?),
+        "Clip" => clip(source, node).filter(|(_, low, _)| *low < 0.0).and_then(|(x, ..)| mean(source, x)),
         _ => None,
     }
 }
 
-/// The bounds of Clip. In a statistic they are where a quantised file's integers end (`quantised.md` §5), and no more is made of them.
-fn ends(source: &Source, node: &Node) -> Option<(f64, f64)> {
-    let end = |index, name, open: f64| match Source::input(node, index) {
-        Some(_) => number(source, node, index),
-        None => Some(node.attrs.opt_float(name).map_or(open, f64::from)),
-    };
-    Some((end(1, "min", f64::NEG_INFINITY)?, end(2, "max", f64::INFINITY)?))
+/// What Clip reads, and its bounds. In a statistic they are where a quantised file's integers end (`quantised.md` §5), and no more is made of
+/// them.
+fn clip(source: &Source, node: &Node) -> Option<(ValueId, f64, f64)> {
+    match step(source, node)? {
+        (x, Step::Clamp(low, high)) => Some((x, low, high)),
+        _ => None,
+    }
 }
 
 /// What `node` reduces, if along one axis that it keeps.
@@ -233,7 +233,7 @@ fn squares(source: &Source, id: ValueId) -> Option<Squares> {
         }
         "Div" => scaled(1.0 / number(source, node, 1)?, squares(source, source.variable(node, 0)?)?),
         "Cast" | "Identity" | "Relu" => squares(source, source.variable(node, 0)?),
-        "Clip" if ends(source, node)?.0 <= 0.0 => squares(source, source.variable(node, 0)?),
+        "Clip" => clip(source, node).filter(|(_, low, _)| *low <= 0.0).and_then(|(x, ..)| squares(source, x)),
         _ => None,
     }
 }
@@ -245,7 +245,7 @@ fn square(source: &Source, id: ValueId) -> Option<ValueId> {
     match node.op.name {
         "Pow" if number(source, node, 1)? == 2.0 => Some(a),
         "Mul" => b.filter(|b| same(source, a, *b)).map(|_| a),
-        "Clip" if ends(source, node)?.0 <= 0.0 => square(source, a),
+        "Clip" => clip(source, node).filter(|(_, low, _)| *low <= 0.0).and_then(|(x, ..)| square(source, x)),
         _ => None,
     }
 }
@@ -270,8 +270,8 @@ fn root(source: &Source, id: ValueId) -> Option<Squares> {
                 .then_some(Squares { epsilon: inner.epsilon + beside * beside, ..inner })
         }
         "Clip" => {
-            let (low, high) = ends(source, node)?;
-            let inner = root(source, source.variable(node, 0)?)?;
+            let (x, low, high) = clip(source, node)?;
+            let inner = root(source, x)?;
             let floor = low.max(0.0);
             (floor == 0.0 || floor <= OUTSIDE && high > 1e30)
                 .then_some(Squares { epsilon: inner.epsilon + floor * floor, ..inner })
@@ -298,7 +298,7 @@ fn inverse(source: &Source, id: ValueId) -> Option<Squares> {
             Some(Squares { factor: inner.factor.zip(&factor, |a, b| a * b)?, ..inner })
         }
         "Cast" | "Identity" => inverse(source, source.variable(node, 0)?),
-        "Clip" if ends(source, node)?.0 <= 0.0 => inverse(source, source.variable(node, 0)?),
+        "Clip" => clip(source, node).filter(|(_, low, _)| *low <= 0.0).and_then(|(x, ..)| inverse(source, x)),
         _ => None,
     }
 }
