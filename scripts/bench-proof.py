@@ -32,8 +32,13 @@ def timed(f, *args, **kwargs):
 
 
 def ezkl_times(folder):
-    """Times of ezkl in this process, which the caller starts anew for each model."""
+    """Times of ezkl in this process, which the caller starts anew for each model; each stage is told, for some take many minutes."""
     import ezkl
+
+    def step(f, *args):
+        seconds = timed(f, *args)
+        print(f"ezkl, {folder.name}: {f.__name__} {seconds:.1f} s", file=sys.stderr)
+        return seconds
 
     model = onnx.load(folder / "model.onnx")
     for value in [*model.graph.input, *model.graph.output]:
@@ -44,16 +49,16 @@ def ezkl_times(folder):
         onnx.save(model, at("model.onnx"))
         with open(at("input.json"), "w") as file:
             json.dump({"input_data": [held[0].astype(float).ravel().tolist()]}, file)
-        ezkl.gen_settings(at("model.onnx"), at("settings.json"))
-        ezkl.calibrate_settings(at("input.json"), at("model.onnx"), at("settings.json"), "resources")
-        ezkl.compile_circuit(at("model.onnx"), at("model.compiled"), at("settings.json"))
+        step(ezkl.gen_settings, at("model.onnx"), at("settings.json"))
+        step(ezkl.calibrate_settings, at("input.json"), at("model.onnx"), at("settings.json"), "resources")
+        step(ezkl.compile_circuit, at("model.onnx"), at("model.compiled"), at("settings.json"))
         with open(at("settings.json")) as file:
             logrows = json.load(file)["run_args"]["logrows"]
-        ezkl.gen_srs(at("srs"), logrows)
-        keys = timed(ezkl.setup, at("model.compiled"), at("vk"), at("pk"), at("srs"))
-        witness = timed(ezkl.gen_witness, at("input.json"), at("model.compiled"), at("witness.json"))
-        proving = timed(ezkl.prove, at("witness.json"), at("model.compiled"), at("pk"), at("proof.json"), at("srs"))
-        verifying = timed(ezkl.verify, at("proof.json"), at("settings.json"), at("vk"), at("srs"))
+        step(ezkl.gen_srs, at("srs"), logrows)
+        keys = step(ezkl.setup, at("model.compiled"), at("vk"), at("pk"), at("srs"))
+        witness = step(ezkl.gen_witness, at("input.json"), at("model.compiled"), at("witness.json"))
+        proving = step(ezkl.prove, at("witness.json"), at("model.compiled"), at("pk"), at("proof.json"), at("srs"))
+        verifying = step(ezkl.verify, at("proof.json"), at("settings.json"), at("vk"), at("srs"))
         with open(at("proof.json")) as file:
             proof = json.load(file)["proof"]
         size = len(proof) if isinstance(proof, list) else (len(proof) - 2) // 2

@@ -11,7 +11,7 @@ pub fn run(row: &Row) {
     let positive = row.name.starts_with("log") || row.name == "rsqrt";
     let x: Vec<f32> = (0..4096).map(|i| (i as f32 / 512.0) - if positive { 0.0 } else { 4.0 }).collect();
     let mut y = vec![0.0; x.len()];
-    let mut line = format!("{:6}", row.name);
+    let mut line = format!("{:9}", row.name);
     let mut time = |name: &str, body: &mut dyn FnMut(&[f32], &mut [f32])| {
         line += &format!(
             "  {name} {:.2} ns",

@@ -47,6 +47,12 @@ fn rows() -> Vec<Row> {
     }
 }
 
+/// The second way to compute `exp`.
+fn exp_fused() -> Row {
+    let slices = variants::exp_fused();
+    Row { name: "exp_fused", oracle: core_math::expf, scalar: ours::lanes::exp::<true>, slices }
+}
+
 /// CORE-MATH's float64 function of that name.
 fn f64_oracle(name: &str) -> fn(f64) -> f64 {
     match name {
@@ -174,7 +180,7 @@ fn main() -> ExitCode {
         }
     }
     let chosen =
-        rows().into_iter().filter(|row| names.is_empty() || names.iter().any(|name| name == row.name));
+        rows().into_iter().chain([exp_fused()]).filter(|row| names.is_empty() || names.iter().any(|name| name == row.name));
     let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
     if timing {
         chosen.for_each(|row| bench::run(&row));
@@ -208,7 +214,7 @@ fn main() -> ExitCode {
         });
         let counts: Vec<_> = found.counts.iter().map(|(variant, n)| format!("{variant} {n}")).collect();
         println!(
-            "{:6} 4294967296 inputs, differences: {}  ({:.0} s)",
+            "{:9} 4294967296 inputs, differences: {}  ({:.0} s)",
             row.name,
             counts.join(", "),
             begin.elapsed().as_secs_f64()

@@ -6,20 +6,20 @@ use hallmark_model::numeric::elementary as ours;
 pub type Variant = fn(&[f32], &mut [f32]);
 
 macro_rules! variants {
-    ($($name:ident $slice:ident;)+) => {
+    ($($name:ident $slice:path;)+) => {
         $(
             /// The loops of one function that this processor can run.
             pub fn $name() -> Vec<(&'static str, Variant)> {
-                let mut all: Vec<(&'static str, Variant)> = vec![("baseline", ours::$slice)];
+                let mut all: Vec<(&'static str, Variant)> = vec![("baseline", $slice)];
                 #[cfg(target_arch = "x86_64")]
                 {
                     #[target_feature(enable = "avx2,fma")]
                     fn avx2(x: &[f32], y: &mut [f32]) {
-                        ours::$slice(x, y);
+                        $slice(x, y);
                     }
                     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
                     fn avx512(x: &[f32], y: &mut [f32]) {
-                        ours::$slice(x, y);
+                        $slice(x, y);
                     }
                     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                         // SAFETY: the processor has the features, by the line above.
@@ -34,6 +34,14 @@ macro_rules! variants {
             }
         )+
     };
+}
+
+/// `exp` with fused multiply-adds: calls of the C library's in the baseline.
+#[inline(always)]
+fn exp_fused_slice(x: &[f32], y: &mut [f32]) {
+    for (x, y) in x.iter().zip(y) {
+        *y = ours::lanes::exp::<true>(*x);
+    }
 }
 
 /// Whether the processor has one of the AVX-512 features.
@@ -61,8 +69,8 @@ macro_rules! plain {
 }
 
 variants! {
-    exp exp_slice; exp2 exp2_slice; expm1 expm1_slice; log log_slice; log1p log1p_slice; sin sin_slice; cos cos_slice;
-    tanh tanh_slice; erf erf_slice;
+    exp ours::exp_slice; exp_fused exp_fused_slice; exp2 ours::exp2_slice; expm1 ours::expm1_slice; log ours::log_slice;
+    log1p ours::log1p_slice; sin ours::sin_slice; cos ours::cos_slice; tanh ours::tanh_slice; erf ours::erf_slice;
 }
 
 plain! {

@@ -1,6 +1,8 @@
 //! One pass of some tokens of some sequences through the layers (`numeric.md` §11). A token's numbers depend on its own row and its
 //! sequence's pages only: what else is in the pass never shows in a bit.
 
+use std::ops::Range;
+
 use hallmark_model::numeric::canonical_f32;
 use hallmark_model::numeric::elementary::{cos_slice, lanes, sin_slice};
 
@@ -12,6 +14,11 @@ use crate::kernels::rows::{self, Form};
 use crate::kernels::simd::per_isa;
 use crate::kernels::{par, rows::norm};
 use crate::program::Exec;
+
+/// Queries that attend to the pages of a head at once.
+const QUERIES: usize = 16;
+/// Rows of a pass from which on positions, not heads, are shared among threads.
+const MANY: usize = 64;
 
 /// One token of a pass.
 #[derive(Clone, Copy, Debug)]
@@ -126,28 +133,90 @@ fn attention(
 
     work.o.resize(m * query, 0.0);
     let group = query / a.kv_heads;
-    let (pages, qkv) = (&*pages, &work.qkv);
-    let layout = *pages.layout();
     let longest = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
-    let table = Ctx::new(exec.isa, &exec.pool).table();
-    par::chunks(exec, &mut work.o, group, longest.max(64), |start, out| {
-        let mut scratch = AttentionScratch::default();
-        for (i, out) in out.chunks_exact_mut(group).enumerate() {
-            let (row, head) = ((start / group + i) / a.kv_heads, (start / group + i) % a.kv_heads);
-            let queries = &qkv[row * width + head * group..][..group];
-            let row = &rows[row];
-            let count = row.position + 1;
-            let used = &row.table[..count.div_ceil(PAGE)];
-            let keys: Vec<&[f32]> = used.iter().map(|&page| pages.keys(page, index, head)).collect();
-            let values: Vec<&[f32]> = used.iter().map(|&page| pages.values(page, index, head)).collect();
-            let head = Head { keys: &keys, values: &values, head_dim: d, padded: layout.padded };
-            attend((exec.isa, table), &head, queries, count, out, &mut scratch);
+    let parts = Parts { exec, weights, index, pages, rows, qkv: &work.qkv };
+    // Prompts go by several positions at a time; with few rows, the heads of one are shared among the threads.
+    let at_once = (QUERIES * d / group).max(1);
+    let grain = if m < MANY { group } else { at_once * query };
+    par::chunks(exec, &mut work.o, grain, longest.max(64), |start, mut out| {
+        let (mut scratch, mut at) = (Scratch::default(), start);
+        while !out.is_empty() {
+            let (row, head) = (at / query, at % query / group);
+            let (count, heads) = match out.len() / query {
+                whole if head == 0 && whole > 0 => (run(&rows[row..row + whole.min(at_once)]), 0..a.kv_heads),
+                _ => (1, head..head + 1),
+            };
+            let (done, rest) = std::mem::take(&mut out).split_at_mut(count * heads.len() * group);
+            parts.attend(row..row + count, heads, done, &mut scratch);
+            at += done.len();
+            out = rest;
         }
     });
     let add = layer.output_bias.as_deref().map_or(Add::None, Add::Columns);
     let end = Epilogue { add, residual: Some(&work.x), ..Epilogue::default() };
     layer.output.apply(exec, m, &work.o, &mut work.y, &end);
     std::mem::swap(&mut work.x, &mut work.y);
+}
+
+/// How many of `rows` follow each other in one sequence, from the first on.
+fn run(rows: &[Row<'_>]) -> usize {
+    let follows = |pair: &&[Row<'_>]| {
+        std::ptr::eq(pair[0].table, pair[1].table) && pair[1].position == pair[0].position + 1
+    };
+    1 + rows.windows(2).take_while(follows).count()
+}
+
+/// What attention of one layer is computed from.
+struct Parts<'a> {
+    exec: &'a Exec,
+    weights: &'a Weights,
+    /// The layer.
+    index: usize,
+    pages: &'a Pages,
+    rows: &'a [Row<'a>],
+    qkv: &'a [f32],
+}
+
+/// Buffers of a thread.
+#[derive(Default)]
+struct Scratch {
+    queries: Vec<f32>,
+    counts: Vec<usize>,
+    mixed: Vec<f32>,
+    inner: AttentionScratch,
+}
+
+impl Parts<'_> {
+    /// Attention of some rows that follow each other in one sequence; `out` has for each of them the query heads of each of `heads`.
+    fn attend(&self, rows: Range<usize>, heads: Range<usize>, out: &mut [f32], scratch: &mut Scratch) {
+        let (a, layout) = (&self.weights.architecture, self.pages.layout());
+        let (d, group) = (a.head_dim, a.query() / a.kv_heads);
+        let width = a.query() + 2 * a.key();
+        let Scratch { queries, counts, mixed, inner } = scratch;
+        let last = &self.rows[rows.end - 1];
+        let used = &last.table[..=last.position / PAGE];
+        counts.clear();
+        for row in &self.rows[rows.clone()] {
+            counts.extend(std::iter::repeat_n(row.position + 1, group / d));
+        }
+        mixed.resize(rows.len() * group, 0.0);
+        let table = Ctx::new(self.exec.isa, &self.exec.pool).table();
+        for (place, head) in heads.clone().enumerate() {
+            queries.clear();
+            for row in rows.clone() {
+                queries.extend_from_slice(&self.qkv[row * width + head * group..][..group]);
+            }
+            let keys: Vec<&[f32]> =
+                used.iter().map(|&page| self.pages.keys(page, self.index, head)).collect();
+            let values: Vec<&[f32]> =
+                used.iter().map(|&page| self.pages.values(page, self.index, head)).collect();
+            let head = Head { keys: &keys, values: &values, head_dim: d, padded: layout.padded };
+            attend((self.exec.isa, table), &head, queries, counts, mixed, inner);
+            for (out, mixed) in out.chunks_exact_mut(heads.len() * group).zip(mixed.chunks_exact(group)) {
+                out[place * group..][..group].copy_from_slice(mixed);
+            }
+        }
+    }
 }
 
 fn mlp(exec: &Exec, weights: &Weights, layer: &Layer, m: usize, work: &mut Workspace) {
@@ -202,13 +271,13 @@ per_isa! {
 }
 
 #[inline(always)]
-fn gated_body(gate: &[f32], up: &[f32], out: &mut [f32]) {
+fn gated_body<const FUSED: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((y, &g), &u) in out.iter_mut().zip(gate).zip(up) {
-        *y = canonical_f32((g * (1.0 / (1.0 + lanes::exp(-g)))) * u);
+        *y = canonical_f32((g * (1.0 / (1.0 + lanes::exp::<FUSED>(-g)))) * u);
     }
 }
 
 per_isa! {
     /// `SiLU(gate) * up`.
-    fn gated = gated_body(gate: &[f32], up: &[f32], out: &mut [f32])
+    fn gated = gated_body<FUSED>(gate: &[f32], up: &[f32], out: &mut [f32])
 }

@@ -130,7 +130,8 @@ fn attention(
             tile.text.table.iter().map(|&page| pages.values(page, 0, tile.head)).collect();
         let head = Head { keys: &keys, values: &values, head_dim: d, padded };
         let queries = &q[start..start + out.len()];
-        attend((exec.isa, table), &head, queries, tile.text.count, out, &mut scratch);
+        let counts = vec![tile.text.count; tile.rows];
+        attend((exec.isa, table), &head, queries, &counts, out, &mut scratch);
     });
     work.o.resize(m * hidden, 0.0);
     for (tile, start) in tiles.iter().zip(&starts) {

@@ -9,17 +9,20 @@ use super::gemm::BLOCK;
 use super::gemm::table::Table;
 use super::gemm::vector::Vector;
 use super::rows;
+use super::simd::unrolled;
 use crate::isa::Isa;
 
 /// Positions of a page. It divides a block, so that no page is in two.
 pub(crate) const PAGE: usize = 32;
 /// Values of a head are padded to a multiple of this: the widest vector.
 pub(crate) const PAD: usize = 16;
+/// Lanes of vectors of which there are registers enough for tiles of eight queries: AVX-512's.
+const MANY_REGISTERS: usize = 16;
 
-/// Some query heads against the keys of one key head.
+/// Some queries, of one position or of several, against the keys of one key head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scores<'a> {
-    /// Heads one after the other, `head_dim` elements each.
+    /// One after the other, `head_dim` elements each.
     pub(crate) queries: *const f32,
     pub(crate) rows: usize,
     pub(crate) head_dim: usize,
@@ -38,9 +41,8 @@ pub(crate) struct Mix<'a> {
     /// A row of `stride` weights for each query.
     pub(crate) weights: *const f32,
     pub(crate) stride: usize,
-    pub(crate) rows: usize,
-    /// Positions that take part.
-    pub(crate) count: usize,
+    /// For each query how many positions take part.
+    pub(crate) counts: &'a [usize],
     /// Values of the pages, [PAGE][padded] each.
     pub(crate) values: &'a [*const f32],
     pub(crate) padded: usize,
@@ -59,6 +61,10 @@ pub(crate) unsafe fn scores<V: Vector>(job: &Scores<'_>) {
             while at < PAGE {
                 let out = job.out.add(page * PAGE + at);
                 let mut row = 0;
+                while V::LANES == MANY_REGISTERS && row + 8 <= job.rows {
+                    score_tile::<V, 8, 2>(job, row, keys.add(at), out);
+                    row += 8;
+                }
                 while row + 4 <= job.rows {
                     score_tile::<V, 4, 2>(job, row, keys.add(at), out);
                     row += 4;
@@ -90,26 +96,30 @@ unsafe fn score_tile<V: Vector, const MR: usize, const NV: usize>(
             let end = job.head_dim.min(start + BLOCK);
             let mut acc = [[V::zero(); NV]; MR];
             for d in start..end {
+                let mut key = [V::zero(); NV];
                 for v in 0..NV {
-                    let key = V::load(keys.add(d * PAGE + v * V::LANES));
-                    for i in 0..MR {
-                        acc[i][v] = acc[i][v].fma(V::splat(*queries.add(i * job.head_dim + d)), key);
-                    }
+                    key[v] = V::load(keys.add(d * PAGE + v * V::LANES));
                 }
+                unrolled!(MR, i => {
+                    let query = V::splat(*queries.add(i * job.head_dim + d));
+                    for v in 0..NV {
+                        acc[i][v] = acc[i][v].fma(query, key[v]);
+                    }
+                });
             }
-            for i in 0..MR {
+            unrolled!(MR, i => {
                 for v in 0..NV {
                     total[i][v] = if start == 0 { acc[i][v] } else { total[i][v].add(acc[i][v]) };
                 }
-            }
+            });
             start = end;
         }
-        for i in 0..MR {
+        unrolled!(MR, i => {
             for v in 0..NV {
                 let z = total[i][v].mul(V::splat(job.scale));
                 z.nan_where(z).store(out.add((first + i) * job.stride + v * V::LANES));
             }
-        }
+        });
     }
 }
 
@@ -119,15 +129,19 @@ unsafe fn score_tile<V: Vector, const MR: usize, const NV: usize>(
 pub(crate) unsafe fn mix<V: Vector>(job: &Mix<'_>) {
     // SAFETY: the caller's promise; rows and vectors stay inside.
     unsafe {
-        let mut at = 0;
+        let (mut at, rows) = (0, job.counts.len());
         while at < job.padded {
             let two = at + 2 * V::LANES <= job.padded;
             let mut row = 0;
-            while two && row + 4 <= job.rows {
+            while V::LANES == MANY_REGISTERS && two && row + 8 <= rows {
+                mix_tile::<V, 8, 2>(job, row, at);
+                row += 8;
+            }
+            while two && row + 4 <= rows {
                 mix_tile::<V, 4, 2>(job, row, at);
                 row += 4;
             }
-            while row < job.rows {
+            while row < rows {
                 if two {
                     mix_tile::<V, 1, 2>(job, row, at);
                 } else {
@@ -146,39 +160,68 @@ unsafe fn mix_tile<V: Vector, const MR: usize, const NV: usize>(job: &Mix<'_>, f
     // SAFETY: as in `mix`.
     unsafe {
         let weights = job.weights.add(first * job.stride);
+        let counts: &[usize; MR] = &*job.counts.as_ptr().add(first).cast();
+        let (mut all, mut some) = (counts[0], counts[0]);
+        for count in counts {
+            (all, some) = (all.min(*count), some.max(*count));
+        }
+        let value = |u: usize, v: usize| {
+            let page = *job.values.get_unchecked(u / PAGE);
+            V::load(page.add(u % PAGE * job.padded + at + v * V::LANES))
+        };
         let mut total = [[V::zero(); NV]; MR];
         let mut start = 0;
-        while start < job.count {
-            let end = job.count.min(start + BLOCK);
+        while start < some {
+            let end = some.min(start + BLOCK);
             let mut acc = [[V::zero(); NV]; MR];
+            let shared = end.min(all);
             let mut u = start;
-            while u < end {
+            while u < shared {
                 let page = (*job.values.get_unchecked(u / PAGE)).add(at);
-                let stop = end.min((u / PAGE + 1) * PAGE);
+                let stop = shared.min((u / PAGE + 1) * PAGE);
                 while u < stop {
-                    let value = page.add(u % PAGE * job.padded);
+                    let at = page.add(u % PAGE * job.padded);
+                    let mut value = [V::zero(); NV];
                     for v in 0..NV {
-                        let value = V::load(value.add(v * V::LANES));
-                        for i in 0..MR {
-                            acc[i][v] = acc[i][v].fma(V::splat(*weights.add(i * job.stride + u)), value);
-                        }
+                        value[v] = V::load(at.add(v * V::LANES));
                     }
+                    unrolled!(MR, i => {
+                        let weight = V::splat(*weights.add(i * job.stride + u));
+                        for v in 0..NV {
+                            acc[i][v] = acc[i][v].fma(weight, value[v]);
+                        }
+                    });
                     u += 1;
                 }
             }
-            for i in 0..MR {
-                for v in 0..NV {
-                    total[i][v] = if start == 0 { acc[i][v] } else { total[i][v].add(acc[i][v]) };
-                }
+            // Positions that only some of the queries see: a weight of 0 instead could change a bit.
+            for u in shared.max(start)..end {
+                unrolled!(MR, i => {
+                    if u < counts[i] {
+                        let weight = V::splat(*weights.add(i * job.stride + u));
+                        for v in 0..NV {
+                            acc[i][v] = acc[i][v].fma(weight, value(u, v));
+                        }
+                    }
+                });
             }
+            unrolled!(MR, i => {
+                for v in 0..NV {
+                    if start == 0 {
+                        total[i][v] = acc[i][v];
+                    } else if start < counts[i] {
+                        total[i][v] = total[i][v].add(acc[i][v]);
+                    }
+                }
+            });
             start = end;
         }
-        for i in 0..MR {
+        unrolled!(MR, i => {
             for v in 0..NV {
                 let x = total[i][v];
                 x.nan_where(x).store(job.out.add((first + i) * job.padded + at + v * V::LANES));
             }
-        }
+        });
     }
 }
 
@@ -201,22 +244,25 @@ pub(crate) struct AttentionScratch {
     mixed: Vec<f32>,
 }
 
-/// Attention of the query heads in `queries` over the first `count` positions of `head`, into `out` of the same size.
+/// Attention of the queries in `queries`, each over as many of the first positions of `head` as `counts` says, into `out` of the same size.
+/// Queries side by side find the pages in a cache.
 ///
 /// # Panics
-/// If the pages are too few or too small.
+/// If the pages are too few or too small, or the sizes do not fit.
 pub(crate) fn attend(
     (isa, table): (Isa, &Table),
     head: &Head<'_>,
     queries: &[f32],
-    count: usize,
+    counts: &[usize],
     out: &mut [f32],
     scratch: &mut AttentionScratch,
 ) {
     let (d, padded) = (head.head_dim, head.padded);
-    let (rows, pages) = (queries.len() / d, count.div_ceil(PAGE));
+    let (rows, pages) = (counts.len(), counts.iter().max().map_or(0, |count| count.div_ceil(PAGE)));
     let stride = pages * PAGE;
-    assert!(padded.is_multiple_of(PAD) && padded >= d && out.len() >= rows * d, "sizes of attention");
+    assert!(padded.is_multiple_of(PAD) && padded >= d, "sizes of a head");
+    assert!(queries.len() == rows * d && out.len() == rows * d, "sizes of attention");
+    assert!(counts.iter().all(|count| *count > 0), "a query of no position");
     let at = |pages: &[&[f32]], least: usize| -> Vec<*const f32> {
         assert!(pages.iter().all(|page| page.len() >= least), "a page is too small");
         pages.iter().map(|page| page.as_ptr()).collect()
@@ -228,15 +274,14 @@ pub(crate) fn attend(
     let scores = scratch.scores.as_mut_ptr();
     let job =
         Scores { queries: queries.as_ptr(), rows, head_dim: d, scale, keys: &keys, out: scores, stride };
-    // SAFETY: `rows` heads are in `queries`, every page is large enough, and the buffers hold a row for each query; the table is of
+    // SAFETY: `rows` queries are there, every page is large enough, and the buffers hold a row for each query; the table is of
     // an instruction set that this processor has.
     unsafe { (table.scores)(&job) };
-    for row in scratch.scores.chunks_exact_mut(stride) {
+    for (row, &count) in scratch.scores.chunks_exact_mut(stride).zip(counts) {
         rows::softmax(isa, &mut row[..count], count, false);
     }
     let mixed = scratch.mixed.as_mut_ptr();
-    let job =
-        Mix { weights: scratch.scores.as_ptr(), stride, rows, count, values: &values, padded, out: mixed };
+    let job = Mix { weights: scratch.scores.as_ptr(), stride, counts, values: &values, padded, out: mixed };
     // SAFETY: as above.
     unsafe { (table.mix)(&job) };
     for (out, mixed) in out.chunks_exact_mut(d).zip(scratch.mixed.chunks_exact(padded)) {

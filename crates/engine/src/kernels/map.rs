@@ -110,14 +110,14 @@ impl Map {
 
 /// `1 / (1 + exp(-x))`.
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + lanes::exp(-x))
+fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
+    1.0 / (1.0 + lanes::exp::<FUSED>(-x))
 }
 
 /// `max(x, 0) + log1p(exp(-|x|))`.
 #[inline(always)]
-fn softplus(x: f32) -> f32 {
-    max_f32(x, 0.0) + lanes::log1p(lanes::exp(-x.abs()))
+fn softplus<const FUSED: bool>(x: f32) -> f32 {
+    max_f32(x, 0.0) + lanes::log1p(lanes::exp::<FUSED>(-x.abs()))
 }
 
 /// `max(0, min(1, alpha * x + beta))`.
@@ -141,7 +141,7 @@ fn two(a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
 }
 
 #[inline(always)]
-fn apply_body(op: Map, a: &[f32], b: &[f32], y: &mut [f32]) {
+fn apply_body<const FUSED: bool>(op: Map, a: &[f32], b: &[f32], y: &mut [f32]) {
     match op {
         Map::Add => two(a, b, y, |a, b| a + b),
         Map::Sub => two(a, b, y, |a, b| a - b),
@@ -159,15 +159,15 @@ fn apply_body(op: Map, a: &[f32], b: &[f32], y: &mut [f32]) {
         Map::Floor => one(a, y, f32::floor),
         Map::Ceil => one(a, y, f32::ceil),
         Map::Round => one(a, y, f32::round_ties_even),
-        Map::Exp => one(a, y, lanes::exp),
+        Map::Exp => one(a, y, lanes::exp::<FUSED>),
         Map::Log => one(a, y, lanes::log),
         Map::Tanh => one(a, y, lanes::tanh),
         Map::Square => one(a, y, |x| x * x),
         Map::Erf => one(a, y, lanes::erf),
-        Map::Sigmoid => one(a, y, sigmoid),
-        Map::Silu(alpha) => one(a, y, |x| x * sigmoid(alpha * x)),
-        Map::Softplus => one(a, y, softplus),
-        Map::Mish => one(a, y, |x| x * lanes::tanh(softplus(x))),
+        Map::Sigmoid => one(a, y, sigmoid::<FUSED>),
+        Map::Silu(alpha) => one(a, y, |x| x * sigmoid::<FUSED>(alpha * x)),
+        Map::Softplus => one(a, y, softplus::<FUSED>),
+        Map::Mish => one(a, y, |x| x * lanes::tanh(softplus::<FUSED>(x))),
         Map::Softsign => one(a, y, |x| x / (1.0 + x.abs())),
         Map::Gelu => one(a, y, |x| (0.5 * x) * (1.0 + lanes::erf(x / std::f32::consts::SQRT_2))),
         Map::GeluTanh => {
@@ -176,11 +176,11 @@ fn apply_body(op: Map, a: &[f32], b: &[f32], y: &mut [f32]) {
         Map::HardSigmoid(alpha, beta) => one(a, y, |x| hard_sigmoid(x, alpha, beta)),
         Map::HardSwish => one(a, y, |x| x * hard_sigmoid(x, 1.0 / 6.0, 0.5)),
         Map::LeakyRelu(alpha) => one(a, y, |x| if x < 0.0 { alpha * x } else { x }),
-        Map::Elu(alpha) => one(a, y, |x| if x < 0.0 { alpha * (lanes::exp(x) - 1.0) } else { x }),
+        Map::Elu(alpha) => one(a, y, |x| if x < 0.0 { alpha * (lanes::exp::<FUSED>(x) - 1.0) } else { x }),
     }
 }
 
 per_isa! {
     /// `y[i] = op(a[i], b[i])`; an operation of one operand does not read `b`.
-    fn apply = apply_body(op: Map, a: &[f32], b: &[f32], y: &mut [f32])
+    fn apply = apply_body<FUSED>(op: Map, a: &[f32], b: &[f32], y: &mut [f32])
 }

@@ -47,18 +47,18 @@ fn sum(x: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn softmax_body(rows: &mut [f32], n: usize, log: bool) {
+fn softmax_body<const FUSED: bool>(rows: &mut [f32], n: usize, log: bool) {
     for row in rows.chunks_exact_mut(n) {
         let m = reduce(row, f32::NEG_INFINITY, |x| x, max_f32);
         if log {
-            let s = reduce(row, 0.0, |x| lanes::exp(canonical_f32(x - m)), |a, b| a + b);
+            let s = reduce(row, 0.0, |x| lanes::exp::<FUSED>(canonical_f32(x - m)), |a, b| a + b);
             let l = lanes::log(s);
             for x in row {
                 *x = canonical_f32((*x - m) - l);
             }
         } else {
             for x in row.iter_mut() {
-                *x = lanes::exp(*x - m);
+                *x = lanes::exp::<FUSED>(*x - m);
             }
             let s = sum(row);
             for x in row {
@@ -70,7 +70,7 @@ fn softmax_body(rows: &mut [f32], n: usize, log: bool) {
 
 per_isa! {
     /// Softmax, or its logarithm, of each row of `n`, in place.
-    fn softmax = softmax_body(rows: &mut [f32], n: usize, log: bool)
+    fn softmax = softmax_body<FUSED>(rows: &mut [f32], n: usize, log: bool)
 }
 
 /// How a row is normalised.

@@ -6,7 +6,7 @@ mod fixture;
 mod serving;
 
 use hallmark_engine::Isa;
-use hallmark_engine::decoder::{Decoder, Finish};
+use hallmark_engine::decoder::{Decoder, Finish, Options};
 use hallmark_model::llm::Parameters;
 use hallmark_model::llm::reference::Reference;
 use hallmark_model::llm::sampling::{History, sample};
@@ -36,8 +36,10 @@ fn equal_the_references(name: &str, files: &Files) {
     let tokens = Random(9).tokens(if name == "biased" { 560 } else { 70 }, vocabulary);
     let all = reference.logits(&tokens).unwrap();
     for isa in Isa::available() {
-        for threads in [1, 2] {
-            let mut decoder = decoder(files, isa, threads, &|o| o.step_tokens = 37);
+        // In parts that begin from what others left, and each prompt at once.
+        for (threads, step, share) in [(1, 37, true), (2, 600, false)] {
+            let options = |o: &mut Options| (o.step_tokens, o.share_prefixes) = (step, share);
+            let mut decoder = decoder(files, isa, threads, &options);
             for count in [1, 2, 31, 32, 33, 70, 512, 513, 560] {
                 let Some(want) = all.get(count - 1) else { continue };
                 let want: Vec<u32> = want.iter().map(|l| l.to_bits()).collect();

@@ -1,5 +1,12 @@
 //! One IEEE float32 fused multiply-add out of float64 operations, for machines without the instruction (`numeric.md` §3).
 
+/// Whether every processor of the target has fused multiply-adds, so that `mul_add` is one instruction.
+pub const FMA: bool = cfg!(any(
+    target_feature = "fma",
+    target_arch = "aarch64",
+    all(target_arch = "riscv64", target_feature = "d")
+));
+
 /// `a * b + c` with a single rounding, equal to `f32::mul_add` but for the payload of a NaN.
 ///
 /// The float64 product of two float32 is exact. The sum's rounding error is found exactly (Knuth's 2Sum) and makes an inexact sum

@@ -5,7 +5,7 @@ pub mod fma;
 pub mod int8;
 pub mod number;
 
-pub use fma::fma_f32_emulated;
+pub use fma::{FMA, fma_f32_emulated};
 pub use number::{Number, contract, maximum, reduce, sum};
 
 /// The number of k that one block of a contraction holds (§3).

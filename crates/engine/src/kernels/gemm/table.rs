@@ -8,6 +8,7 @@ use crate::isa::Isa;
 use crate::kernels::attention::{self, Mix, Scores};
 use crate::kernels::conv::fill::Patches;
 use crate::kernels::conv::plane::{self, Line, Plane};
+use crate::kernels::simd::unrolled;
 
 /// One tile of outputs over one block of k.
 #[derive(Clone, Copy, Debug)]
@@ -220,21 +221,15 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const P: usize, cons
                     }
                 }
             }
-            // Written out: the compiler does not unroll a loop of so many rows, and accumulators in memory would be the end.
-            macro_rules! rows {
-                ($($i:literal)*) => {$(
-                    if $i < MR {
-                        let left = if HOW != COLUMNS { *bases[$i / 3].add($i % 3 * t.a_row + k) } else { *a.add($i) };
-                        let left = V::splat(left);
-                        for p in 0..P {
-                            for v in 0..NV {
-                                acc[$i][p][v] = acc[$i][p][v].fma(left, right[p][v]);
-                            }
-                        }
+            unrolled!(MR, i => {
+                let left = if HOW != COLUMNS { *bases[i / 3].add(i % 3 * t.a_row + k) } else { *a.add(i) };
+                let left = V::splat(left);
+                for p in 0..P {
+                    for v in 0..NV {
+                        acc[i][p][v] = acc[i][p][v].fma(left, right[p][v]);
                     }
-                )*};
-            }
-            rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+                }
+            });
             if P == 1 && HOW != ROWS {
                 V::ask(t.next.at(k));
                 V::ask(t.next.at(k).wrapping_add(LINE));

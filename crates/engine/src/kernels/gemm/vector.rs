@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop)] // Lanes of three arrays are indexed alike.
 
-use hallmark_model::numeric::{fma_f32_emulated, max_f32, min_f32};
+use hallmark_model::numeric::{FMA, fma_f32_emulated, max_f32, min_f32};
 
 /// The one NaN of `numeric.md` §2.
 const NAN: f32 = f32::from_bits(0x7fc0_0000);
@@ -181,15 +181,7 @@ impl Vector for Portable {
 /// can vectorise (a call of the C library's it cannot).
 #[inline(always)]
 pub(crate) fn portable_fma(a: f32, b: f32, c: f32) -> f32 {
-    if cfg!(any(
-        target_feature = "fma",
-        target_arch = "aarch64",
-        all(target_arch = "riscv64", target_feature = "f")
-    )) {
-        a.mul_add(b, c)
-    } else {
-        fma_f32_emulated(a, b, c)
-    }
+    if FMA { a.mul_add(b, c) } else { fma_f32_emulated(a, b, c) }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -7,6 +7,7 @@ use hallmark_model::numeric::int8::INT8_BLOCK;
 use super::super::gemm::pack::LINE;
 use super::super::gemm::table::Next;
 use super::super::gemm::vector::{Portable, Vector};
+use super::super::simd::unrolled;
 use super::pack::Rows;
 use crate::isa::Isa;
 
@@ -120,20 +121,7 @@ unsafe fn tile<D: Dot, const MR: usize, const P: usize>(t: &Tile<'_>) {
         let mut sums = [[D::zero(); P]; MR];
         for block in 0..blocks {
             let mut ints = [[D::start(0); P]; MR];
-            // Written out: the compiler does not unroll loops of so many rows, and accumulators in memory would be the end.
-            macro_rules! rows {
-                ($i:ident, $body:block) => {
-                    rows!(@ $i $body 0 1 2 3 4 5 6 7)
-                };
-                (@ $i:ident $body:block $($row:literal)*) => {$(
-                    if $row < MR {
-                        #[allow(non_upper_case_globals)]
-                        const $i: usize = $row;
-                        $body
-                    }
-                )*};
-            }
-            rows!(i, {
+            unrolled!(MR, i => {
                 ints[i] = [D::start(*starts.add(i * blocks)); P];
             });
             macro_rules! groups {
@@ -155,7 +143,7 @@ unsafe fn tile<D: Dot, const MR: usize, const P: usize>(t: &Tile<'_>) {
                         }
                         w[p] = D::weights(weight.add(p * t.stride + (1 + $group) * D::LANES));
                     }
-                    rows!(i, {
+                    unrolled!(MR, i => {
                         for p in 0..P {
                             ints[i][p] = D::dot(ints[i][p], w[p], x.add(i * blocks * INT8_BLOCK + $group * GROUP));
                         }
@@ -163,7 +151,7 @@ unsafe fn tile<D: Dot, const MR: usize, const P: usize>(t: &Tile<'_>) {
                 )*};
             }
             groups!(0 1 2 3 4 5 6 7);
-            rows!(i, {
+            unrolled!(MR, i => {
                 let scale = D::splat(*scales.add(i * blocks));
                 for p in 0..P {
                     let scale = scale.mul(D::load(weight.add(p * t.stride)));

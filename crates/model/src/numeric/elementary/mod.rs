@@ -112,7 +112,7 @@ macro_rules! functions {
 
 functions! {
     /// e to the power `x`.
-    exp, exp_slice, exp_in_place = everywhere(lanes::exp, lanes::exp);
+    exp, exp_slice, exp_in_place = everywhere(lanes::exp::<false>, lanes::exp::<false>);
     /// 2 to the power `x`.
     exp2, exp2_slice, exp2_in_place = everywhere(lanes::exp2, lanes::exp2);
     /// e to the power `x`, less 1.
