@@ -14,6 +14,7 @@ use crate::isa::Isa;
 
 /// Positions of a page. It divides a block, so that no page is in two.
 pub(crate) const PAGE: usize = 32;
+const _: () = assert!(PAGE.is_multiple_of(rows::LANES));
 /// Values of a head are padded to a multiple of this: the widest vector.
 pub(crate) const PAD: usize = 16;
 /// Lanes of vectors of which there are registers enough for tiles of eight queries: AVX-512's.
@@ -278,7 +279,10 @@ pub(crate) fn attend(
     // an instruction set that this processor has.
     unsafe { (table.scores)(&job) };
     for (row, &count) in scratch.scores.chunks_exact_mut(stride).zip(counts) {
-        rows::softmax(isa, &mut row[..count], count, false);
+        // Filled up to whole vectors with what adds a zero to the sum.
+        let whole = count.next_multiple_of(rows::LANES);
+        row[count..whole].fill(f32::NEG_INFINITY);
+        rows::softmax(isa, &mut row[..whole], whole, false);
     }
     let mixed = scratch.mixed.as_mut_ptr();
     let job = Mix { weights: scratch.scores.as_ptr(), stride, counts, values: &values, padded, out: mixed };

@@ -4,7 +4,7 @@
 //! one, are what threads and vectors span.
 
 use hallmark_model::graph::Node;
-use hallmark_model::numeric::{canonical_f32, elementary::lanes, max_f32, min_f32};
+use hallmark_model::numeric::{canonical_f32, elementary::lanes, max_f32, min_f32, of_order_f32, order_f32};
 use hallmark_receipt::Tensor;
 
 use super::simd::per_isa;
@@ -12,7 +12,7 @@ use super::{Cx, Kernel, par};
 use crate::error::Stop;
 
 /// Partial results of a reduction.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// The reduction of §5 over `x`, each element passed through `each` first.
 #[inline(always)]
@@ -46,10 +46,25 @@ fn sum(x: &[f32]) -> f32 {
     reduce(x, 0.0, |x| x, |a, b| a + b)
 }
 
+/// The maximum: in integers, whose chain from element to element is a fraction of that of `max_f32`.
+#[inline(always)]
+fn greatest(x: &[f32]) -> f32 {
+    let least = order_f32(f32::NEG_INFINITY);
+    let mut p = [least; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for chunk in whole {
+        for (p, &x) in p.iter_mut().zip(chunk) {
+            *p = std::cmp::max(*p, order_f32(x));
+        }
+    }
+    let rest = rest.iter().map(|x| order_f32(*x));
+    of_order_f32(p.into_iter().chain(rest).fold(least, std::cmp::max))
+}
+
 #[inline(always)]
 fn softmax_body<const FUSED: bool>(rows: &mut [f32], n: usize, log: bool) {
     for row in rows.chunks_exact_mut(n) {
-        let m = reduce(row, f32::NEG_INFINITY, |x| x, max_f32);
+        let m = greatest(row);
         if log {
             let s = reduce(row, 0.0, |x| lanes::exp::<FUSED>(canonical_f32(x - m)), |a, b| a + b);
             let l = lanes::log(s);

@@ -23,20 +23,20 @@ pub fn canonical_f32(x: f32) -> f32 {
 /// Maximum of §2: NaN wins, +0 is above -0. Without branches, so that loops of it become vectors.
 #[inline(always)]
 pub fn max_f32(a: f32, b: f32) -> f32 {
-    in_order(std::cmp::max(order(a), order(b)))
+    of_order_f32(std::cmp::max(order_f32(a), order_f32(b)))
 }
 
-/// The integer that stands where `x` stands in the order of §2.
+/// The integer that stands where `x` stands in the order of §2: the greatest for NaN.
 #[inline(always)]
-fn order(x: f32) -> i32 {
+pub fn order_f32(x: f32) -> i32 {
     let bits = canonical_f32(x).to_bits().cast_signed();
     // Below zero a greater magnitude is a smaller number.
     bits ^ ((bits >> 31) & i32::MAX)
 }
 
-/// The number of [`order`].
+/// The number of an [`order_f32`].
 #[inline(always)]
-fn in_order(order: i32) -> f32 {
+pub fn of_order_f32(order: i32) -> f32 {
     f32::from_bits((order ^ ((order >> 31) & i32::MAX)).cast_unsigned())
 }
 
