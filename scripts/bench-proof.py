@@ -3,7 +3,7 @@
 The networks are `models/proof_networks.py`'s, trained on first use. `hallmark model quantize` makes integers of them, and its error and
 the accuracy before and after stand in the table. Times are of `crates/proof/examples/prove_bench`: from quantised input to proof bytes, the
 model's commitment at hand. ezkl runs offline on the float network with a setup of its own (`gen_srs`); what it needs once a model (keys)
-is printed apart. By default ezkl proves the perceptron alone; `--peer mlp lenet` takes some minutes and 12 GB.
+is printed apart. By default ezkl proves the perceptron alone; `--peer mlp lenet` takes a quarter of an hour and 11 GB.
 """
 
 import argparse
