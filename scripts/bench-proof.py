@@ -25,18 +25,14 @@ NETWORKS = ["mlp", "lenet", "dense", "cnn", "encoder"]
 BATCH = 64
 
 
-def timed(f, *args, **kwargs):
-    start = time.perf_counter()
-    f(*args, **kwargs)
-    return time.perf_counter() - start
-
-
 def ezkl_times(folder):
     """Times of ezkl in this process, which the caller starts anew for each model; each stage is told, for some take many minutes."""
     import ezkl
 
     def step(f, *args):
-        seconds = timed(f, *args)
+        start = time.perf_counter()
+        f(*args)
+        seconds = time.perf_counter() - start
         print(f"ezkl, {folder.name}: {f.__name__} {seconds:.1f} s", file=sys.stderr)
         return seconds
 

@@ -179,8 +179,10 @@ fn main() -> ExitCode {
             _ => names.push(arg),
         }
     }
-    let chosen =
-        rows().into_iter().chain([exp_fused()]).filter(|row| names.is_empty() || names.iter().any(|name| name == row.name));
+    let chosen = rows()
+        .into_iter()
+        .chain([exp_fused()])
+        .filter(|row| names.is_empty() || names.iter().any(|name| name == row.name));
     let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
     if timing {
         chosen.for_each(|row| bench::run(&row));
