@@ -175,6 +175,16 @@ pub enum BackendError {
         /// Why, cut at 1 KiB.
         message: String,
     },
+    /// A prompt that leaves no room for an answer, in a model of one's own.
+    #[error(
+        "this model's maximum context length is {limit} tokens, and the prompt alone has {got}: shorten it"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        got: usize,
+        /// Tokens of prompt and answer together, at most.
+        limit: usize,
+    },
     /// Too many requests for now.
     #[error("the model's provider has no capacity now")]
     Busy {

@@ -20,6 +20,8 @@ pub struct ChatRequest {
     pub format: Format,
     /// Whether the pieces should be given as they come.
     pub stream: bool,
+    /// Whether there is no conversation, but one text to go on from: the only message's, as it stands.
+    pub raw: bool,
     /// Members of the request that this type does not name, for backends that speak the same format.
     pub extra: Map<String, Value>,
 }
@@ -260,6 +262,8 @@ pub enum Delta {
         /// More of the arguments' text.
         arguments: String,
     },
+    /// The requester's stop text that ends the answer. `Finish` follows.
+    StopText(String),
     /// Why it ended. Nothing but `Usage` and `Replay` follows.
     Finish(Finish),
     /// The counts, once known.
@@ -282,6 +286,8 @@ pub struct Completed {
     pub tool_calls: Vec<ToolCall>,
     /// The tokens, where they are known.
     pub tokens: Vec<Token>,
+    /// The requester's stop text that ended it, where that is known.
+    pub stop_text: Option<String>,
     /// Why it ended; `None` while it has not.
     pub finish: Option<Finish>,
     /// The counts.
@@ -323,6 +329,7 @@ impl Completed {
                     call.arguments.push_str(arguments);
                 }
             }
+            Delta::StopText(text) => self.stop_text = Some(text.clone()),
             Delta::Finish(finish) => self.finish = Some(*finish),
             Delta::Usage(usage) => self.usage = Some(*usage),
             Delta::Replay(replay) => self.replay = Some(replay.clone()),

@@ -167,7 +167,9 @@ impl ApiError {
             Self::Backend(error) => match error {
                 // The requester's own fault; a provider's 401 or 402 is the node's.
                 BackendError::Refused { status: 400 | 404 | 413 | 415 | 422, .. } => StatusCode::BAD_REQUEST,
-                BackendError::Unsupported { .. } | BackendError::Unfit { .. } => StatusCode::BAD_REQUEST,
+                BackendError::Unsupported { .. }
+                | BackendError::Unfit { .. }
+                | BackendError::TooLong { .. } => StatusCode::BAD_REQUEST,
                 BackendError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 BackendError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
                 _ => StatusCode::BAD_GATEWAY,
@@ -207,6 +209,7 @@ impl ApiError {
             Self::GatewayLost { .. } => Some("gateway_lost"),
             Self::NoGateway { .. } => Some("no_gateway"),
             Self::Origin => Some("origin_not_allowed"),
+            Self::Backend(BackendError::TooLong { .. }) => Some("context_length_exceeded"),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ pub mod embedding;
 mod language;
 mod replay;
 mod run;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};

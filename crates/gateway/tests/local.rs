@@ -256,8 +256,10 @@ async fn answers_side_by_side_are_those_alone_and_bad_requests_are_refused() {
     let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]);
     for body in [
         ask(&long),
-        with(ask("x"), "max_tokens", 4_000.into()),
         with(ask("x"), "messages", image),
+        with(ask("x"), "logit_bias", json!({"5": 3})),
+        with(ask("x"), "functions", json!([{"name": "f"}])),
+        with(ask("x"), "min_p", "none".into()),
         with(
             with(ask("x"), "tool_choice", "required".into()),
             "tools",
@@ -271,8 +273,106 @@ async fn answers_side_by_side_are_those_alone_and_bad_requests_are_refused() {
     ] {
         let refused = node.answer(&body, None).await.err();
         assert!(
-            matches!(refused, Some(BackendError::Unfit { .. } | BackendError::Unsupported { .. })),
-            "{refused:?}"
+            matches!(
+                refused,
+                Some(
+                    BackendError::Unfit { .. }
+                        | BackendError::Unsupported { .. }
+                        | BackendError::TooLong { got: 4001.., limit: 2048 }
+                )
+            ),
+            "{body}: {refused:?}"
         );
     }
+}
+
+/// What agents send back after a call: turns without text, which templates may not expect.
+#[tokio::test]
+async fn turns_without_text_are_read() {
+    let node = Node::new();
+    let call = json!({"id": "c", "type": "function", "function": {"name": "w", "arguments": "{}"}});
+    let mut turn = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    let result = json!({"role": "tool", "tool_call_id": "c", "content": "sun"});
+    let mut rendered = Vec::new();
+    for content in [Value::Null, json!([]), "".into()] {
+        turn["content"] = content;
+        let messages = json!([{"role": "user", "content": "hi"}, turn, result]);
+        let answered = node.answer(&with(ask(""), "messages", messages), None).await.unwrap();
+        rendered.push(answered.replay.inputs.clone());
+        assert!(node.judge(answered, None).is_accepted());
+    }
+    assert!(rendered.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[tokio::test]
+async fn a_long_limit_is_cut_at_the_context_and_completions_go_on_from_the_text() {
+    let node = Node::new();
+    let answered = node.answer(&with(ask("Hi"), "max_tokens", 1_000_000.into()), None).await.unwrap();
+    assert!(answered.done.usage.unwrap().output > 0);
+    assert!(node.judge(answered, None).is_accepted());
+
+    let raw = |text: &str| json!({"model": "tiny-chat", "prompt": text, "max_tokens": 8, "temperature": 0});
+    let tokens = |answered: &Answered| answered.replay.inputs[0].1.as_slice::<i64>().unwrap().len();
+    let answered = node.answer_as(Kind::Completions, &raw("A cat is"), None).await.unwrap();
+    let turn = node.answer(&ask("A cat is"), None).await.unwrap();
+    assert!(tokens(&answered) < tokens(&turn));
+    assert!(node.judge(answered, None).is_accepted());
+}
+
+#[tokio::test]
+async fn ends_are_told_apart() {
+    let node = Node::new();
+    // A forced call that is cut off is no text.
+    let asked = with(with(ask("hi"), "tools", functions()), "tool_choice", "required".into());
+    let cut = node.answer(&with(asked, "max_tokens", 6.into()), None).await.unwrap();
+    assert_eq!(
+        (cut.done.text.as_str(), cut.done.finish(), cut.done.tool_calls.len()),
+        ("", Finish::Length, 0)
+    );
+    assert!(node.judge(cut, None).is_accepted());
+
+    // Which stop text it was.
+    let body = with(with(ask("What is a dog?"), "temperature", 0.into()), "stop", json!(["zzz", " "]));
+    let stopped = node.answer(&body, None).await.unwrap();
+    assert_eq!((stopped.done.finish(), stopped.done.stop_text.as_deref()), (Finish::Stop, Some(" ")));
+
+    // Ids of calls differ from turn to turn, and are as Mistral's templates want them.
+    let ask = |text: &str| {
+        with(
+            with(with(ask(text), "tools", functions()), "tool_choice", "required".into()),
+            "max_tokens",
+            160.into(),
+        )
+    };
+    let mut ids = Vec::new();
+    for text in ["one", "two"] {
+        let called = node.answer(&ask(text), None).await.unwrap();
+        ids.push(called.done.tool_calls[0].id.clone());
+    }
+    assert!(
+        ids.iter().all(|id| id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())),
+        "{ids:?}"
+    );
+    assert_ne!(ids[0], ids[1]);
+}
+
+/// Schemas as code generators write them: open by omission, with keywords that no grammar follows.
+#[tokio::test]
+async fn schemas_of_code_generators_are_followed() {
+    let node = Node::new();
+    let schema = json!({"title": "Pet", "type": "object", "required": ["age", "tags"], "properties": {
+        "age": {"title": "Age", "type": "integer", "minimum": 0, "maximum": 30},
+        "tags": {"type": "array", "uniqueItems": true, "maxItems": 2, "items": {"enum": ["a", "b"]}}}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "Pet", "schema": schema}});
+    for seed in 0..6 {
+        let asked = with(with(ask("A pet, please."), "seed", seed.into()), "max_tokens", 60.into());
+        let answered = node.answer(&with(asked, "response_format", format.clone()), None).await.unwrap();
+        let pet: Value = serde_json::from_str(&answered.done.text).unwrap();
+        assert_eq!(pet.as_object().unwrap().len(), 2, "{pet}");
+        assert!(node.judge(answered, None).is_accepted());
+    }
+    let strict =
+        with(format.clone(), "json_schema", json!({"name": "Pet", "strict": true, "schema": schema}));
+    let refused = node.answer(&with(ask("x"), "response_format", strict), None).await.err();
+    assert!(matches!(refused, Some(BackendError::Unfit { .. })), "{refused:?}");
 }

@@ -1,8 +1,9 @@
 //! Ids to text, one at a time.
 //!
-//! Two schemes cover the language models in use. *Byte-level* (GPT-2, Llama 3, Qwen): a token is bytes, and the text is their
+//! Three schemes cover the language models in use. *Byte-level* (GPT-2, Llama 3, Qwen): a token is bytes, and the text is their
 //! concatenation read as UTF-8. *SentencePiece* (Llama 2, Mistral, Gemma): a token is text with `▁` for a space, or one raw byte; a run
-//! of raw bytes that is not UTF-8 as a whole is one U+FFFD a byte. Both are what `tokenizers` does when it decodes all at once.
+//! of raw bytes that is not UTF-8 as a whole is one U+FFFD a byte. *Metaspace*: text with `▁` for a space, without raw bytes. All are what
+//! `tokenizers` does when it decodes all at once.
 
 use serde_json::Value;
 
@@ -18,14 +19,29 @@ pub(crate) enum Scheme {
         /// Stripped from the start of the whole text, at most so many times.
         strip: Option<(char, usize)>,
     },
+    Metaspace {
+        /// Stands for a space.
+        replacement: char,
+        /// Whether texts were given a space before them, which goes again.
+        prefixed: bool,
+    },
 }
 
 impl Scheme {
-    /// The scheme of a `decoder` of tokenizer.json, if it is one of the two.
+    /// The scheme of a `decoder` of tokenizer.json, if it is one of them.
     pub(crate) fn of(decoder: &Value) -> Option<Self> {
         let kind = |value: &Value| value.get("type").and_then(Value::as_str).map(str::to_owned);
         match kind(decoder)?.as_str() {
             "ByteLevel" => return Some(Self::ByteLevel),
+            "Metaspace" => {
+                let replacement = decoder.get("replacement")?.as_str()?.chars().next()?;
+                // Older files say it by a truth value.
+                let prefixed = match decoder.get("prepend_scheme").and_then(Value::as_str) {
+                    Some(scheme) => scheme != "never",
+                    None => decoder.get("add_prefix_space").and_then(Value::as_bool).unwrap_or(true),
+                };
+                return Some(Self::Metaspace { replacement, prefixed });
+            }
             "Sequence" => {}
             _ => return None,
         }
@@ -62,6 +78,7 @@ pub(crate) fn token_bytes(scheme: Option<&Scheme>, text: &str) -> (Vec<u8>, bool
             let bytes: Option<Vec<u8>> = text.chars().map(byte_of).collect();
             (bytes.unwrap_or_else(|| text.as_bytes().to_vec()), false)
         }
+        Some(Scheme::Metaspace { replacement, .. }) => (text.replace(*replacement, " ").into_bytes(), false),
         Some(Scheme::SentencePiece { replace, .. }) => {
             let text = replace.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
             let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
@@ -96,6 +113,8 @@ pub struct Decoder<'a> {
     pending: Vec<u8>,
     /// How many characters may still be stripped from the start.
     strip: usize,
+    /// Whether no token has come yet.
+    first: bool,
 }
 
 impl<'a> Decoder<'a> {
@@ -105,21 +124,14 @@ impl<'a> Decoder<'a> {
             Scheme::SentencePiece { strip: Some((_, count)), .. } => *count,
             _ => 0,
         };
-        Ok(Self { tokenizer, scheme, skip_special_tokens, pending: Vec::new(), strip })
+        Ok(Self { tokenizer, scheme, skip_special_tokens, pending: Vec::new(), strip, first: true })
     }
 
     /// Takes the next id; gives the text that it makes certain.
-    pub fn push(&mut self, id: u32) -> Result<String, TokenizerError> {
-        let Some(token) = self.tokenizer.token(id) else {
-            let size = self.tokenizer.vocabulary_size();
-            return if (id as usize) < size {
-                Ok(String::new())
-            } else {
-                Err(TokenizerError::UnknownId { id, size })
-            };
-        };
+    pub fn push(&mut self, id: u32) -> String {
+        let Some(token) = self.tokenizer.token(id) else { return String::new() };
         if token.special && self.skip_special_tokens {
-            return Ok(String::new());
+            return String::new();
         }
         let mut text = String::new();
         match self.scheme {
@@ -132,8 +144,15 @@ impl<'a> Decoder<'a> {
                 self.end_run(&mut text);
                 text.push_str(&String::from_utf8_lossy(&token.bytes));
             }
+            Scheme::Metaspace { prefixed, .. } => {
+                let spaced = String::from_utf8_lossy(&token.bytes);
+                match std::mem::take(&mut self.first) && *prefixed {
+                    true => text.extend(spaced.chars().filter(|character| *character != ' ')),
+                    false => text.push_str(&spaced),
+                }
+            }
         }
-        Ok(self.stripped(text))
+        self.stripped(text)
     }
 
     /// The text that was still uncertain.
@@ -141,7 +160,7 @@ impl<'a> Decoder<'a> {
         let mut text = String::new();
         match self.scheme {
             Scheme::ByteLevel => text.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.pending))),
-            Scheme::SentencePiece { .. } => self.end_run(&mut text),
+            Scheme::SentencePiece { .. } | Scheme::Metaspace { .. } => self.end_run(&mut text),
         }
         self.stripped(text)
     }

@@ -84,6 +84,7 @@ pub struct Request<'a> {
     /// Further variables of the template, such as `enable_thinking`: an object.
     pub extra: Option<&'a Value>,
     /// What `strftime_now(format)` answers, by format. A template that asks for another format gets an error: there is no clock here.
+    /// Empty: the template finds no `strftime_now`.
     pub dates: &'a [(&'a str, &'a str)],
 }
 

@@ -6,7 +6,8 @@
 //! A template has so many steps, and what it makes, walks or compares counts as steps (`bound`): no template exhausts time, memory or
 //! the stack. What Jinja lacks and minijinja has (`chain`, `zip`, `debug`) is not there.
 //!
-//! Unlike there, `strftime_now` has no clock: it answers from [`Request::dates`] or fails. `{% generation %}` is read and ignored.
+//! Unlike there, `strftime_now` has no clock: it answers from [`Request::dates`] or fails, and is not defined where there are none. (Many
+//! templates ask whether it is, and have a date of their own.) `{% generation %}` is read and ignored.
 
 use std::collections::BTreeMap;
 
@@ -109,7 +110,11 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(refusal(TemplateError::Raised(short(message))))
         });
-        let text = without_generation(source);
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+        // Whatever has a length and an index, texts and maps too.
+        environment.add_test("sequence", |value: &Value| value.is_undefined() || value.len().is_some());
+        // As Jinja reads its source.
+        let text = without_generation(&source.replace("\r\n", "\n").replace('\r', "\n"));
         unpanicked(|| environment.add_template_owned("chat", text))
             .ok_or(TemplateError::Panicked)?
             .map_err(|e| TemplateError::Syntax(short(detail(&e))))?;
@@ -136,7 +141,9 @@ impl ChatTemplate {
         context.push(("tools".into(), tools));
         context.push(("documents".into(), Value::from(())));
         context.push(("add_generation_prompt".into(), Value::from(request.add_generation_prompt)));
-        context.push(("strftime_now".into(), strftime_now(request.dates)));
+        if !request.dates.is_empty() {
+            context.push(("strftime_now".into(), strftime_now(request.dates)));
+        }
         let special = &self.special;
         let named =
             [("bos", &special.bos), ("eos", &special.eos), ("pad", &special.pad), ("unk", &special.unk)];

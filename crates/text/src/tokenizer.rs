@@ -3,6 +3,9 @@
 use std::sync::OnceLock;
 
 use serde_json::Value;
+use tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+use tokenizers::pre_tokenizers::sequence::Sequence;
 
 use crate::decoder::{Decoder, Scheme, token_bytes};
 use crate::guard::{short, unpanicked};
@@ -11,13 +14,30 @@ use crate::prompt::Prompt;
 /// A tokenizer: a vocabulary, and the rules by which text becomes ids of it.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// The same, but blind to control tokens. Made when first needed: it is a second copy of the vocabulary.
-    blind: OnceLock<Option<tokenizers::Tokenizer>>,
+    /// Made when first needed: it is a second copy of the vocabulary.
+    blind: OnceLock<Option<Blind>>,
     scheme: Option<Scheme>,
     /// What each id stands for; `None` for an id that the vocabulary skips.
     vocabulary: Vec<Option<Token>>,
     /// Control tokens, the longest first, so that the first match at a place is the longest.
-    control: Vec<(String, u32)>,
+    control: Vec<Control>,
+}
+
+/// A tokenizer that is blind to control tokens.
+struct Blind {
+    /// For whole texts.
+    whole: tokenizers::Tokenizer,
+    /// For what follows a control token, where it differs.
+    rest: Option<tokenizers::Tokenizer>,
+}
+
+/// A control token.
+#[derive(Debug)]
+struct Control {
+    text: String,
+    id: u32,
+    /// Whether it takes in the white space before it, and behind it.
+    eats: (bool, bool),
 }
 
 /// A token of the vocabulary.
@@ -73,16 +93,8 @@ pub enum TokenizerError {
         /// Tokens of the frame.
         frame: usize,
     },
-    /// An id that is not in the vocabulary.
-    #[error("token id {id} is not in the vocabulary of {size}")]
-    UnknownId {
-        /// The id.
-        id: u32,
-        /// How many ids there are.
-        size: usize,
-    },
     /// Tokens cannot be turned to text.
-    #[error("the tokenizer's decoder is neither byte-level nor SentencePiece's")]
+    #[error("the tokenizer's decoder is neither byte-level nor SentencePiece's nor Metaspace")]
     UnsupportedDecoder,
     /// A GGUF vocabulary that is not understood.
     #[error("GGUF vocabulary: {0}")]
@@ -140,12 +152,16 @@ impl Tokenizer {
                 *slot = Some(Token { bytes, raw, special });
             }
         }
-        let mut control: Vec<(String, u32)> = added
+        let mut control: Vec<Control> = added
             .iter()
             .filter(|(_, token)| token.special && !token.content.is_empty())
-            .map(|(id, token)| (token.content.clone(), *id))
+            .map(|(&id, token)| Control {
+                text: token.content.clone(),
+                id,
+                eats: (token.lstrip, token.rstrip),
+            })
             .collect();
-        control.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.cmp(b)));
+        control.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then_with(|| a.text.cmp(&b.text)));
         Ok(Self { inner, blind: OnceLock::new(), scheme, vocabulary, control })
     }
 
@@ -174,7 +190,7 @@ impl Tokenizer {
 
     /// The text of every control token.
     pub fn control_tokens(&self) -> Vec<String> {
-        self.control.iter().map(|(text, _)| text.clone()).collect()
+        self.control.iter().map(|control| control.text.clone()).collect()
     }
 
     /// Whether `id` is a control token.
@@ -198,7 +214,7 @@ impl Tokenizer {
 
     /// The ids of `text`, in which control tokens are letters: for text of others.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        encode(self.blind()?, text, false)
+        encode(&self.blind()?.whole, text, false)
     }
 
     /// The ids of a rendered chat. What looks like a control token and came in through a message is letters; then each stretch between
@@ -210,48 +226,69 @@ impl Tokenizer {
         let (mut ids, mut rest) = (Vec::new(), prompt.marked());
         let mut stretch = String::new();
         while !rest.is_empty() {
-            let token = self.control.iter().find_map(|(text, id)| {
-                let after = rest.strip_prefix(text.as_str())?;
+            let token = self.control.iter().find_map(|control| {
+                let after = rest.strip_prefix(control.text.as_str())?;
                 // A control token of one character is marked behind it.
-                (!prompt.starts_with_mark(after)).then_some((after, *id))
+                (!prompt.starts_with_mark(after)).then_some((after, control))
             });
-            if let Some((after, id)) = token {
-                ids.extend(self.encode_stretch(prompt, &stretch)?);
-                ids.push(id);
+            if let Some((after, control)) = token {
+                let (before, behind) = control.eats;
+                if before {
+                    stretch.truncate(stretch.trim_end().len());
+                }
+                self.encode_stretch(prompt, &stretch, &mut ids)?;
+                ids.push(control.id);
                 stretch.clear();
-                rest = after;
+                rest = if behind { after.trim_start() } else { after };
             } else {
                 let mut characters = rest.chars();
                 stretch.extend(characters.next());
                 rest = characters.as_str();
             }
         }
-        ids.extend(self.encode_stretch(prompt, &stretch)?);
+        self.encode_stretch(prompt, &stretch, &mut ids)?;
         Ok(ids)
     }
 
-    fn encode_stretch(&self, prompt: &Prompt, marked: &str) -> Result<Vec<u32>, TokenizerError> {
-        if marked.is_empty() { Ok(Vec::new()) } else { self.encode_plain(&prompt.plain(marked)) }
+    fn encode_stretch(
+        &self,
+        prompt: &Prompt,
+        marked: &str,
+        ids: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        if !marked.is_empty() {
+            let blind = self.blind()?;
+            let rest = blind.rest.as_ref().filter(|_| !ids.is_empty());
+            ids.extend(encode(rest.unwrap_or(&blind.whole), &prompt.plain(marked), false)?);
+        }
+        Ok(())
     }
 
-    fn blind(&self) -> Result<&tokenizers::Tokenizer, TokenizerError> {
+    fn blind(&self) -> Result<&Blind, TokenizerError> {
         let make = || {
             unpanicked(|| {
-                let mut blind = self.inner.clone();
-                blind.set_encode_special_tokens(true);
-                blind
+                let mut whole = self.inner.clone();
+                whole.set_encode_special_tokens(true);
+                let step = whole.get_pre_tokenizer();
+                let other = step.map(|step| inside(step.clone())).filter(|other| Some(other) != step);
+                let rest = other.map(|other| {
+                    let mut rest = whole.clone();
+                    rest.with_pre_tokenizer(Some(other));
+                    rest
+                });
+                Blind { whole, rest }
             })
         };
         self.blind.get_or_init(make).as_ref().ok_or(TokenizerError::Panicked { doing: "copying a tokenizer" })
     }
 
-    /// The text of `ids`. Bytes that are not UTF-8 become U+FFFD, as in Hugging Face; so does an id within the vocabulary that stands
-    /// for nothing become nothing. With `skip_special_tokens` control tokens are left out.
+    /// The text of `ids`. Bytes that are not UTF-8 become U+FFFD, as in Hugging Face, and an id that stands for nothing becomes nothing:
+    /// models have more rows than their vocabularies have tokens. With `skip_special_tokens` control tokens are left out.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
         let mut decoder = self.decoder(skip_special_tokens)?;
         let mut text = String::new();
         for &id in ids {
-            text.push_str(&decoder.push(id)?);
+            text.push_str(&decoder.push(id));
         }
         text.push_str(&decoder.finish());
         Ok(text)
@@ -260,6 +297,22 @@ impl Tokenizer {
     /// Decodes ids as they come.
     pub fn decoder(&self, skip_special_tokens: bool) -> Result<Decoder<'_>, TokenizerError> {
         Decoder::new(self, skip_special_tokens)
+    }
+}
+
+/// The step as it is for text that does not begin the whole: a prefix for the first piece alone is not put there.
+fn inside(step: PreTokenizerWrapper) -> PreTokenizerWrapper {
+    match step {
+        PreTokenizerWrapper::Metaspace(mut step) => {
+            if step.get_prepend_scheme() == PrependScheme::First {
+                step.set_prepend_scheme(PrependScheme::Never);
+            }
+            PreTokenizerWrapper::Metaspace(step)
+        }
+        PreTokenizerWrapper::Sequence(steps) => {
+            PreTokenizerWrapper::Sequence(Sequence::new(steps.into_iter().map(inside).collect()))
+        }
+        other => other,
     }
 }
 

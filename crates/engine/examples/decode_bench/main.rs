@@ -51,20 +51,26 @@ struct Bench {
     bars: Vec<(String, f64, f64)>,
 }
 
-/// The median of `turns` values for each of `count` measurements, all taken in turns.
-fn medians(turns: usize, count: usize, mut measure: impl FnMut(usize) -> f64) -> Vec<f64> {
+/// What each of `count` measurements gives, `turns` times, all taken in turns.
+fn in_turns(turns: usize, count: usize, mut measure: impl FnMut(usize) -> f64) -> Vec<Vec<f64>> {
     let mut all = vec![Vec::new(); count];
     for _ in 0..turns {
         for (i, values) in all.iter_mut().enumerate() {
             values.push(measure(i));
         }
     }
-    all.iter_mut().for_each(|values| values.sort_by(f64::total_cmp));
-    all.into_iter().map(|values| values[turns / 2]).collect()
+    all
 }
 
-fn greatest(values: &[f64]) -> f64 {
-    values.iter().copied().fold(0.0, f64::max)
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The median of what each turn's `values` are of its `of`: a host that slows down for a while slows both.
+fn median_ratio(values: &[f64], of: &[f64]) -> f64 {
+    median(&values.iter().zip(of).map(|(value, of)| value / of).collect::<Vec<_>>())
 }
 
 impl Bench {
@@ -75,35 +81,46 @@ impl Bench {
         self.memory.bytes() as f64 / start.elapsed().as_secs_f64()
     }
 
+    /// The loop of the best median. Its rate is measured anew beside what is compared with it: the greatest of several medians is lifted by
+    /// noise.
+    fn best(&self, pool: &Pool, turns: usize) -> (&Way, Vec<f64>) {
+        let rates = in_turns(turns, self.ways.len(), |i| self.read(pool, &self.ways[i]));
+        let rates: Vec<f64> = rates.iter().map(|rates| median(rates)).collect();
+        let best = (0..rates.len()).max_by(|&a, &b| rates[a].total_cmp(&rates[b])).unwrap();
+        (&self.ways[best], rates)
+    }
+
     /// Loops and products alone.
     fn products(&mut self, threads: usize, arithmetic: &Arithmetic) {
         let (pool, name) = (Pool::new(threads), arithmetic.name);
         let cx = Ctx::new(self.isa, &pool);
         let mut layers = Layers::new(arithmetic, self.isa, &self.shape, FAR);
         let bytes = layers.bytes() as f64;
+        let (way, loops) = self.best(&pool, self.turns);
         // Each measurement comes after one like it, which leaves a large cache as decoding leaves it: full of the same memory.
-        let rates = medians(self.turns, self.ways.len() + ROWS.len(), |i| match self.ways.get(i) {
-            Some(way) => {
+        let rates = in_turns(self.turns, 2 * ROWS.len(), |i| {
+            if i % 2 == 0 {
                 self.read(&pool, way);
                 self.read(&pool, way)
-            }
-            None => {
+            } else {
                 layers.run(&cx, 1);
-                bytes / layers.run(&cx, ROWS[i - self.ways.len()])
+                bytes / layers.run(&cx, ROWS[i / 2])
             }
         });
-        let (loops, rows) = rates.split_at(self.ways.len());
-        let best = greatest(loops);
         println!("\n{:44} {:>8} {:>8}", format!("products, {name}, {threads} threads"), "GB/s", "of best");
-        for (way, rate) in self.ways.iter().zip(loops) {
-            println!("  {:42} {:8.1} {:8.2}", way.name, rate / 1e9, rate / best);
+        for (other, rate) in self.ways.iter().zip(loops) {
+            println!("  {:42} {:8.1}", other.name, rate / 1e9);
         }
-        for (m, rate) in ROWS.iter().zip(rows) {
-            println!("  {:42} {:8.1} {:8.2}", format!("product, rows: {m}"), rate / 1e9, rate / best);
+        println!("  {:42} {:8.1} {:8.2}", "the best, again", median(&rates[0]) / 1e9, 1.0);
+        let mut ratios = Vec::new();
+        for (m, pair) in ROWS.iter().zip(rates.chunks_exact(2)) {
+            ratios.push(median_ratio(&pair[1], &pair[0]));
+            let (text, rate) = (format!("product, rows: {m}"), median(&pair[1]));
+            println!("  {text:42} {:8.1} {:8.2}", rate / 1e9, ratios[ratios.len() - 1]);
         }
         self.bars.push((
             format!("{name}, {threads} threads: product of 1 row, of the best read"),
-            rows[0] / best,
+            ratios[0],
             0.9,
         ));
     }
@@ -112,37 +129,40 @@ impl Bench {
     fn model(&mut self, threads: usize, all: bool, weights: &Arc<Weights>, arithmetic: &Arithmetic) {
         let pool = Pool::new(threads);
         let mut runner = Runner::new(weights, threads);
-        // What each of the measurements is, in order.
-        let batches = self.ways.len()..self.ways.len() + ROWS.len();
-        let rates = medians(self.turns.min(3), batches.end + usize::from(all), |i| match i {
-            i if i < batches.start => self.read(&pool, &self.ways[i]),
-            i if i < batches.end => runner.batch(ROWS[i - batches.start] as u32, STEPS),
+        let turns = self.turns.min(3);
+        let (way, _) = self.best(&pool, turns);
+        // The read, batches, and arrivals.
+        let rates = in_turns(turns, 1 + ROWS.len() + usize::from(all), |i| match i {
+            0 => {
+                self.read(&pool, way);
+                self.read(&pool, way)
+            }
+            i if i <= ROWS.len() => runner.batch(ROWS[i - 1] as u32, STEPS),
             _ => runner.staggered(GAP),
         });
-        let best = greatest(&rates[..batches.start]);
-        let (batches, rest) = rates[batches.start..].split_at(ROWS.len());
+        let (read, batches) = (&rates[0], &rates[1..=ROWS.len()]);
+        let (alone, eight) = (&batches[0], &batches[ROWS.len() - 1]);
         let bytes = weights.bytes_per_step() as f64;
         let title = format!("whole model, {}, {threads} threads", arithmetic.name);
         println!("\n{title:44} {:>8} {:>8} {:>8}", "tokens/s", "GB/s", "of best");
-        println!("  {:42} {:8} {:8.1} {:8.2}", "best read", "", best / 1e9, 1.0);
-        for (batch, rate) in ROWS.iter().zip(batches) {
-            let speed = rate / *batch as f64 * bytes;
-            println!(
-                "  {:42} {rate:8.2} {:8.1} {:8.2}",
-                format!("batch of {batch}"),
-                speed / 1e9,
-                speed / best
-            );
+        println!("  {:42} {:8} {:8.1} {:8.2}", "best read", "", median(read) / 1e9, 1.0);
+        for (batch, rates) in ROWS.iter().zip(batches) {
+            let (text, rate, read_each) = (format!("batch of {batch}"), median(rates), bytes / *batch as f64);
+            let of_best = median_ratio(rates, read) * read_each;
+            println!("  {text:42} {rate:8.2} {:8.1} {of_best:8.2}", rate * read_each / 1e9);
         }
-        let mut bar = |text: &str, got, least| {
-            self.bars.push((format!("{}, {threads} threads: {text}", arithmetic.name), got, least));
-        };
-        bar("batch of 1, of the best read", batches[0] * bytes / best, 0.8);
-        bar("batch of 8, of the batch of 1", batches[3] / batches[0], 4.0);
-        if let &[staggered] = rest {
-            println!("  {:42} {staggered:8.2}", format!("8 at a time, one joins every {GAP} steps"));
-            bar("8 with arrivals, of the batch of 8", staggered / batches[3], 0.8);
+        let mut bars = vec![
+            ("batch of 1, of the best read".into(), median_ratio(alone, read) * bytes, 0.8),
+            ("batch of 8, of the batch of 1".into(), median_ratio(eight, alone), 4.0),
+        ];
+        if let Some(arrivals) = rates.get(1 + ROWS.len()) {
+            let text = format!("8 at a time, one joins every {GAP} steps");
+            println!("  {text:42} {:8.2}", median(arrivals));
+            bars.push(("8 with arrivals, of the batch of 8".to_owned(), median_ratio(arrivals, eight), 0.8));
         }
+        let named =
+            |(text, got, least)| (format!("{}, {threads} threads: {text}", arithmetic.name), got, least);
+        self.bars.extend(bars.into_iter().map(named));
     }
 
     /// A long prompt beside the products of its layers.
@@ -154,17 +174,17 @@ impl Bench {
         let layer_operations = layer.operations(PROMPT) as f64;
         let Shape { layers, hidden, vocabulary, .. } = self.shape;
         let operations = layer_operations * layers as f64 + (2 * hidden * vocabulary) as f64;
-        let rates = medians(self.turns, 2, |i| match i {
+        let rates = in_turns(self.turns, 2, |i| match i {
             0 => layer_operations / layer.run(&cx, PROMPT),
             _ => operations / runner.prompt(PROMPT as u32),
         });
-        let (products, prompt) = (rates[0], rates[1]);
+        let (products, prompt) = (median(&rates[0]), median(&rates[1]));
         println!("\nprompt of {PROMPT}, {}, {threads} threads", arithmetic.name);
         println!("  {:42} {:8.0} G operations/s", "products of a layer", products / 1e9);
         let tokens = PROMPT as f64 * prompt / operations;
         println!("  {:42} {:8.0} G operations/s, {tokens:.1} tokens/s", "whole model", prompt / 1e9);
         let text = format!("{}, {threads} threads: prompt, of the products' rate", arithmetic.name);
-        self.bars.push((text, prompt / products, 0.8));
+        self.bars.push((text, median_ratio(&rates[1], &rates[0]), 0.8));
     }
 }
 

@@ -96,7 +96,7 @@ pub enum DecoderError {
     EmptyPrompt,
     #[error("token {token} at position {position} of the prompt is outside the vocabulary of {vocabulary}")]
     Token { token: u32, position: usize, vocabulary: usize },
-    #[error("prompt and answer have {got} tokens, the model's context has {limit}")]
+    #[error("the prompt has {got} tokens and leaves no room for an answer in the model's context of {limit}")]
     Context { limit: usize, got: usize },
     #[error("prompt and answer need {needed} pages, the cache has {limit}")]
     TooLong { needed: usize, limit: usize },
@@ -115,7 +115,7 @@ pub struct SequenceId(pub u64);
 pub enum Finish {
     /// A stop token.
     Stop,
-    /// `max_tokens`.
+    /// `max_tokens`, or the end of the context.
     Length,
     /// No token was possible: a mask left none, or every logit is a NaN or -inf.
     NoToken,
@@ -208,12 +208,12 @@ impl Decoder {
         &self.weights
     }
 
-    /// Starts a sequence; it joins the others at a following step. `logprobs`: how many of the likeliest tokens its events list (0: the drawn
+    /// Starts a sequence; it joins the others at a following step, and ends with its `max_tokens` or where the context does. `logprobs`: how many of the likeliest tokens its events list (0: the drawn
     /// token's log probability alone), at most [`MAX_TOP`].
     ///
     /// # Errors
-    /// A prompt that is empty, has a token outside the vocabulary, or with `max_tokens` is longer than context or cache; parameters out
-    /// of bounds; a full queue.
+    /// A prompt that is empty, has a token outside the vocabulary, or leaves no room for an answer in the context; one that with the answer
+    /// is longer than the cache; parameters out of bounds; a full queue.
     pub fn start(
         &mut self,
         prompt: &[u32],
@@ -241,7 +241,7 @@ impl Decoder {
             return Err(DecoderError::Option { what: "logprobs", most: MAX_TOP, got });
         }
         let most = usize::try_from(parameters.max_tokens).unwrap_or(usize::MAX);
-        let needed = self.check_tokens(prompt, most)?;
+        let (most, needed) = self.check_tokens(prompt, most)?;
         if self.waiting.len() >= self.options.max_waiting {
             return Err(DecoderError::Busy { limit: self.options.max_waiting });
         }
@@ -249,14 +249,14 @@ impl Decoder {
         self.next += 1;
         let vocabulary = self.weights.architecture.vocabulary;
         let possible = draft.iter().copied().take(most).take_while(|token| (*token as usize) < vocabulary);
-        let mut sequence = Sequence::new(id, prompt, parameters, logprobs, needed);
+        let mut sequence = Sequence::new(id, prompt, parameters, logprobs, (most, needed));
         sequence.guess(possible);
         self.waiting.push_back(sequence);
         Ok(id)
     }
 
-    /// Checks a prompt with `more` tokens to follow; the number of pages that they need.
-    fn check_tokens(&self, prompt: &[u32], more: usize) -> Result<usize, DecoderError> {
+    /// Checks a prompt with at most `more` tokens to follow; how many there is room for, and the number of pages that all need.
+    fn check_tokens(&self, prompt: &[u32], more: usize) -> Result<(usize, usize), DecoderError> {
         if prompt.is_empty() {
             return Err(DecoderError::EmptyPrompt);
         }
@@ -266,12 +266,13 @@ impl Decoder {
         {
             return Err(DecoderError::Token { token, position, vocabulary });
         }
-        let (got, limit) = (prompt.len().saturating_add(more), self.weights.architecture.context);
-        if got > limit {
+        let (got, limit) = (prompt.len(), self.weights.architecture.context);
+        if got >= limit {
             return Err(DecoderError::Context { limit, got });
         }
-        let (needed, limit) = (got.div_ceil(PAGE), self.pages.limit());
-        if needed > limit { Err(DecoderError::TooLong { needed, limit }) } else { Ok(needed) }
+        let most = more.min(limit - got);
+        let (needed, limit) = ((got + most).div_ceil(PAGE), self.pages.limit());
+        if needed > limit { Err(DecoderError::TooLong { needed, limit }) } else { Ok((most, needed)) }
     }
 
     /// Ends a sequence without further events; whether there was one of this id.

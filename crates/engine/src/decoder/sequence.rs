@@ -28,6 +28,8 @@ pub(super) struct Sequence {
     history: History,
     parameters: Parameters,
     logprobs: Option<usize>,
+    /// Tokens that may be generated.
+    most: usize,
     /// Pages that it may need in all.
     pub(super) needed: usize,
 }
@@ -38,7 +40,7 @@ impl Sequence {
         prompt: &[u32],
         parameters: Parameters,
         logprobs: Option<usize>,
-        needed: usize,
+        (most, needed): (usize, usize),
     ) -> Self {
         Self {
             id,
@@ -50,6 +52,7 @@ impl Sequence {
             history: History::new(prompt),
             parameters,
             logprobs,
+            most,
             needed,
         }
     }
@@ -159,8 +162,8 @@ impl Sequence {
                 if self.parameters.stop.binary_search(&token).is_ok() {
                     Some(Finish::Stop)
                 } else {
-                    let full = self.history.generated() >= u64::from(self.parameters.max_tokens);
-                    full.then_some(Finish::Length)
+                    let more = usize::try_from(self.history.generated()).is_ok_and(|count| count < self.most);
+                    if more { None } else { Some(Finish::Length) }
                 }
             }
         };

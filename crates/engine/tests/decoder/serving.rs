@@ -134,6 +134,17 @@ fn masks_reach_the_draw_alone() {
 }
 
 #[test]
+fn answers_end_where_the_context_does() {
+    let files = files(CONFIGS[0].1, 5);
+    let mut decoder = decoder(&files, Isa::detect(), 1, &|_| ());
+    let prompt: Vec<u32> = (0..509).map(|i| i % 90).collect();
+    let answer = |most: u32, decoder: &mut Decoder| decoder.generate(&prompt, drawn(1, most)).unwrap();
+    let (three, many) = (answer(3, &mut decoder), answer(u32::MAX >> 1, &mut decoder));
+    assert_eq!((many.tokens.len(), many.finish), (3, Finish::Length));
+    assert_eq!(many, three);
+}
+
+#[test]
 fn refusals() {
     let files = files(CONFIGS[0].1, 5);
     let mut decoder = decoder(&files, Isa::detect(), 1, &|o| o.max_waiting = 1);
@@ -141,7 +152,7 @@ fn refusals() {
     let mut start = |prompt: &[u32], parameters: &Parameters| decoder.start(prompt, parameters.clone(), None);
     assert_eq!(start(&[], &greedy), Err(DecoderError::EmptyPrompt));
     assert!(matches!(start(&[1, 97], &greedy), Err(DecoderError::Token { token: 97, position: 1, .. })));
-    assert!(matches!(start(&[1; 509], &greedy), Err(DecoderError::Context { limit: 512, got: 513 })));
+    assert!(matches!(start(&[1; 512], &greedy), Err(DecoderError::Context { limit: 512, got: 512 })));
     let hot = Parameters { temperature: 1.0, ..greedy.clone() };
     assert!(matches!(start(&[1], &hot), Err(DecoderError::Parameters(_))));
     assert!(start(&[1], &greedy).is_ok());

@@ -14,7 +14,8 @@ use crate::error::ApiError;
 pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
     let fields = Fields::root(body);
     for name in ["thinking", "mcp_servers", "container"] {
-        if fields.get(name).is_some() {
+        let idle = |value: &Value| value["type"] == "disabled" || *value == json!([]);
+        if fields.get(name).is_some_and(|value| !idle(value)) {
             return Err(fields.wrong(name, "no such member: it is not supported here"));
         }
     }
@@ -42,6 +43,7 @@ pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
         tool_choice: tool_choice(&fields)?,
         format: format(&fields)?,
         stream: fields.flag("stream")?.unwrap_or(false),
+        raw: false,
         extra: fields.count("top_k")?.map(|k| ("top_k".to_owned(), k.into())).into_iter().collect(),
     })
 }
@@ -146,7 +148,10 @@ fn tool_choice(fields: &Fields<'_>) -> Result<ToolChoice, ApiError> {
 
 fn format(fields: &Fields<'_>) -> Result<Format, ApiError> {
     let config = fields.object("output_config")?;
-    let Some(format) = config.map(|config| config.object("format")).transpose()?.flatten() else {
+    let format = config.map(|config| config.object("format")).transpose()?.flatten();
+    // What the member was called while it was new.
+    let Some(format) = format.map_or_else(|| fields.object("output_format"), |format| Ok(Some(format)))?
+    else {
         return Ok(Format::Text);
     };
     match format.needed("type")? {
@@ -179,9 +184,9 @@ impl Messages {
         Self { head, blocks: 0, open: None }
     }
 
-    fn message(&self, content: Value, stop: Value, usage: Usage) -> Value {
+    fn message(&self, content: Value, (reason, text): (Value, Value), usage: Usage) -> Value {
         json!({"id": format!("msg_{}", self.head.id), "type": "message", "role": "assistant",
-            "model": self.head.model, "content": content, "stop_reason": stop, "stop_sequence": null,
+            "model": self.head.model, "content": content, "stop_reason": reason, "stop_sequence": text,
             "usage": self::usage(usage)})
     }
 
@@ -214,18 +219,21 @@ fn usage(usage: Usage) -> Value {
            "cache_creation_input_tokens": 0, "output_tokens": usage.output})
 }
 
-fn stop_reason(finish: Finish) -> &'static str {
-    match finish {
-        Finish::Stop => "end_turn",
-        Finish::Length => "max_tokens",
-        Finish::ToolCalls => "tool_use",
-        Finish::ContentFilter => "refusal",
-    }
+/// `stop_reason`, and `stop_sequence`.
+fn stop(done: &Completed) -> (Value, Value) {
+    let reason = match (done.finish(), &done.stop_text) {
+        (Finish::Stop, Some(text)) => return ("stop_sequence".into(), text.as_str().into()),
+        (Finish::Stop, None) => "end_turn",
+        (Finish::Length, _) => "max_tokens",
+        (Finish::ToolCalls, _) => "tool_use",
+        (Finish::ContentFilter, _) => "refusal",
+    };
+    (reason.into(), Value::Null)
 }
 
 impl Dialect for Messages {
     fn open(&mut self) -> Vec<Event> {
-        let message = self.message(json!([]), Value::Null, Usage::default());
+        let message = self.message(json!([]), (Value::Null, Value::Null), Usage::default());
         vec![Event::named("message_start", &json!({"type": "message_start", "message": message}))]
     }
 
@@ -244,7 +252,7 @@ impl Dialect for Messages {
                     events.push(self.piece(json!({"type": "input_json_delta", "partial_json": arguments})));
                 }
             }
-            Delta::Finish(_) | Delta::Usage(_) | Delta::Replay(_) => {}
+            Delta::StopText(_) | Delta::Finish(_) | Delta::Usage(_) | Delta::Replay(_) => {}
         }
         events
     }
@@ -252,8 +260,8 @@ impl Dialect for Messages {
     fn close(&mut self, done: &Completed, trailer: &Map<String, Value>) -> Vec<Event> {
         let mut events = Vec::new();
         self.switch(None, Value::Null, &mut events);
-        let reason = stop_reason(done.finish());
-        let last = json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null},
+        let (reason, text) = stop(done);
+        let last = json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": text},
                           "usage": usage(done.usage.unwrap_or_default())});
         events.push(Event::named("message_delta", &with(last, trailer)));
         events.push(Event::named("message_stop", &json!({"type": "message_stop"})));
@@ -275,7 +283,6 @@ impl Dialect for Messages {
             let input = input.unwrap_or_else(|| json!({}));
             content.push(json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input}));
         }
-        let reason = stop_reason(done.finish()).into();
-        with(self.message(content.into(), reason, done.usage.unwrap_or_default()), trailer)
+        with(self.message(content.into(), stop(done), done.usage.unwrap_or_default()), trailer)
     }
 }

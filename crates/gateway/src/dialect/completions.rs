@@ -28,7 +28,7 @@ const KNOWN: &[&str] = &[
     "stream_options",
 ];
 
-/// Reads a request. The text becomes a user's turn.
+/// Reads a request. The text becomes the only message; what knows chats alone takes it for a user's turn.
 pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
     let fields = Fields::root(body);
     let mut prompt = fields.texts("prompt", 1)?;
@@ -61,6 +61,7 @@ pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
         tool_choice: ToolChoice::Auto,
         format: Format::Text,
         stream: fields.flag("stream")?.unwrap_or(false),
+        raw: true,
         extra: fields.others(KNOWN),
     })
 }

@@ -54,6 +54,7 @@ pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
         })?,
         format: format(fields.object("response_format")?)?,
         stream: fields.flag("stream")?.unwrap_or(false),
+        raw: false,
         extra: fields.others(KNOWN),
     })
 }
@@ -297,7 +298,7 @@ impl Dialect for Chat {
                 }
                 (json!({"tool_calls": [call]}), Value::Null)
             }
-            Delta::Finish(_) | Delta::Usage(_) | Delta::Replay(_) => return Vec::new(),
+            Delta::StopText(_) | Delta::Finish(_) | Delta::Usage(_) | Delta::Replay(_) => return Vec::new(),
         };
         vec![Event::data(&self.chunk(&delta, logprobs, None))]
     }

@@ -49,6 +49,7 @@ pub fn parse(body: &Map<String, Value>) -> Result<ChatRequest, ApiError> {
         tool_choice: openai::tool_choice(&fields, |choice| Ok(choice.needed("name")?.to_owned()))?,
         format: format(&fields)?,
         stream: fields.flag("stream")?.unwrap_or(false),
+        raw: false,
         extra: effort(&fields)?,
     })
 }
@@ -97,12 +98,22 @@ fn item(fields: &Fields<'_>, out: &mut Vec<Message>) -> Result<(), ApiError> {
             }
         }
         "function_call_output" => {
-            let mut message = plain(Role::Tool, vec![Part::Text(fields.needed("output")?.to_owned())]);
+            let parts = match fields.get("output") {
+                Some(Value::Array(_)) => {
+                    fields.objects("output")?.iter().map(part).collect::<Result<_, _>>()?
+                }
+                _ => vec![Part::Text(fields.needed("output")?.to_owned())],
+            };
+            let mut message = plain(Role::Tool, parts);
             message.tool_call_id = Some(fields.needed("call_id")?.to_owned());
             out.push(message);
         }
         // Thoughts of an earlier answer mean nothing to other models.
         "reasoning" => {}
+        "item_reference" => {
+            let expected = "the item itself: nothing is remembered between requests (clients have `store: false` for that)";
+            return Err(fields.wrong("type", expected));
+        }
         _ => return Err(fields.wrong("type", "message, function_call or function_call_output")),
     }
     Ok(())
@@ -373,7 +384,7 @@ impl Dialect for Responses {
                     events.push(self.event("response.function_call_arguments.delta", value));
                 }
             }
-            Delta::Finish(_) | Delta::Usage(_) | Delta::Replay(_) => {}
+            Delta::StopText(_) | Delta::Finish(_) | Delta::Usage(_) | Delta::Replay(_) => {}
         }
         events
     }

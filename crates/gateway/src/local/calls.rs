@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::schema;
 use crate::chat::Tool;
 
 /// What opens a call.
@@ -40,6 +41,14 @@ pub fn find(text: &str) -> Option<Found> {
     })
 }
 
+/// `text` without a call at its end that was cut off.
+pub fn whole(text: &str) -> &str {
+    match text.rsplit_once(OPEN) {
+        Some((before, rest)) if !rest.contains(CLOSE) => before.trim_end(),
+        _ => text,
+    }
+}
+
 /// Name and arguments of a call: `{"name": .., "arguments": {..}}`.
 fn read(text: &str) -> Option<(String, String)> {
     // Half a call ends in no brace: it need not be parsed again with each token.
@@ -57,22 +66,14 @@ pub fn grammar<'a>(tools: impl IntoIterator<Item = &'a Tool>) -> String {
         let tail = format!("}}\n{CLOSE}");
         // Writing to a String cannot fail.
         let _ = writeln!(rules, "call_{index}: {} arguments_{index} {}", quoted(&head), quoted(&tail));
-        let _ = writeln!(rules, "arguments_{index}: %json {}", arguments(tool.parameters.as_ref()));
+        let _ = writeln!(
+            rules,
+            "arguments_{index}: %json {}",
+            schema::arguments(tool.parameters.as_ref(), tool.strict == Some(true))
+        );
         names.push(format!("call_{index}"));
     }
     format!("start: {}\n{rules}", names.join(" | "))
-}
-
-/// The schema of a function's arguments, written as templates write them: `, ` and `: `, and no other white space, in which a weak
-/// model would lose itself.
-fn arguments(schema: Option<&Value>) -> Value {
-    let none = || json!({"type": "object", "properties": {}, "additionalProperties": false});
-    let mut schema = schema.cloned().unwrap_or_else(none);
-    if let Value::Object(members) = &mut schema {
-        let form = json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
-        members.insert("x-guidance".to_owned(), form);
-    }
-    schema
 }
 
 /// `text` as JSON writes it, which is how Lark's notation writes it but for U+007F.

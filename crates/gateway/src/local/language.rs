@@ -13,13 +13,14 @@ use hallmark_text::{
 };
 use serde_json::{Value, json};
 
-use super::calls;
 use super::carried::Own;
+use super::{calls, schema};
 use crate::backend::BackendError;
 use crate::chat::{self, ChatRequest, Format, Part, Role, ToolChoice};
 
-/// The most tokens of an answer where the request names no number.
-const DEFAULT_TOKENS: usize = 1024;
+/// The most tokens of an answer where the request names no number. Not what is left of the context: that would tell the prompt's length to
+/// whoever sees a receipt.
+const DEFAULT_TOKENS: u64 = 1024;
 /// Members of configurations that name the tokens at which an answer ends.
 const END: &str = "eos_token_id";
 
@@ -81,6 +82,8 @@ pub struct Plan {
     pub top: Option<usize>,
     /// Whether calls of tools are looked for.
     pub tools: bool,
+    /// Whether the answer is one call and nothing else.
+    pub forced: bool,
     /// What the answer must fit.
     pub grammar: Option<Grammar>,
 }
@@ -95,7 +98,7 @@ impl Language {
         };
         let mut own = own(files)?;
         let (config, defaults) = (json("config.json")?, json("generation_config.json")?);
-        let about = json("tokenizer_config.json")?;
+        let (about, map) = (json("tokenizer_config.json")?, json("special_tokens_map.json")?);
         let source = match files.get("chat_template.jinja") {
             Some(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
             None if files.contains_key("tokenizer_config.json") => template(&about),
@@ -103,7 +106,7 @@ impl Language {
         };
         let source = source.ok_or(LanguageError::Missing("chat template"))?;
         let token = |name: &str, id: &str| {
-            let value = about.get(name);
+            let value = about.get(name).filter(|value| !value.is_null()).or_else(|| map.get(name));
             let value = value.and_then(|value| value.as_str().or_else(|| value.get("content")?.as_str()));
             value.map(str::to_owned).or_else(|| own.as_ref()?.token(id))
         };
@@ -138,11 +141,13 @@ impl Language {
         &self.tokenizer
     }
 
-    /// Renders the shortest chat.
+    /// Renders the shortest chat, and looks whether tokens can become text.
     ///
     /// # Errors
-    /// A template that gives no prompt for it. One that says itself that it wants another chat is taken at its word.
+    /// A decoder that is not known; a template that gives no prompt for the chat. One that says itself that it wants another chat is taken
+    /// at its word.
     pub fn check(&self) -> Result<(), LanguageError> {
+        self.tokenizer.decoder(true)?;
         let messages = [Message::user("Hi")];
         let request = Request { messages: &messages, add_generation_prompt: true, ..Request::default() };
         match self.template.render(&request) {
@@ -153,29 +158,21 @@ impl Language {
 
     /// Prompt and parameters for `request`. `seed` is left out where nothing is drawn.
     pub fn plan(&self, request: &ChatRequest, seed: Seed) -> Result<Plan, BackendError> {
-        let messages = request.messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+        for name in ["logit_bias", "functions", "function_call"] {
+            let idle = |value: &Value| value.is_null() || *value == json!({}) || *value == json!([]);
+            if request.extra.get(name).is_some_and(|value| !idle(value)) {
+                return Err(refused(&format_args!("it cannot take `{name}` into account: leave it out")));
+            }
+        }
         let tools: Vec<Value> = match request.tool_choice {
             ToolChoice::None => Vec::new(),
             _ => request.tools.iter().map(tool).collect(),
         };
-        let rendering =
-            Request { messages: &messages, tools: &tools, add_generation_prompt: true, ..Request::default() };
-        let prompt = self.template.render(&rendering).map_err(|error| refused(&error))?;
-        let prompt = self.tokenizer.encode_prompt(&prompt).map_err(|error| refused(&error))?;
-        let left = self.context.saturating_sub(prompt.len());
-        let max_tokens = match request.sampling.max_tokens {
-            // Not what is left: that would tell the prompt's length to whoever sees a receipt.
-            None => DEFAULT_TOKENS.min(self.context / 2),
-            Some(asked) => usize::try_from(asked).unwrap_or(usize::MAX),
-        };
-        if max_tokens == 0 || max_tokens > left {
-            return Err(refused(&format_args!(
-                "the prompt has {} tokens and the answer may have {max_tokens}: the model's context is {} tokens",
-                prompt.len(),
-                self.context
-            )));
+        let prompt = if request.raw { self.text(request)? } else { self.chat(request, &tools)? };
+        if prompt.len() >= self.context {
+            return Err(BackendError::TooLong { got: prompt.len(), limit: self.context });
         }
-        let parameters = self.parameters(request, max_tokens, seed);
+        let parameters = self.parameters(request, seed)?;
         parameters.check().map_err(|error| refused(&error))?;
         Ok(Plan {
             prompt,
@@ -183,31 +180,77 @@ impl Language {
             stop: request.sampling.stop.clone(),
             top: request.sampling.logprobs.and_then(|top| usize::try_from(top).ok()),
             tools: !tools.is_empty(),
+            forced: matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_)),
             grammar: self.grammar(request)?,
         })
     }
 
-    fn parameters(&self, request: &ChatRequest, max_tokens: usize, seed: Seed) -> Parameters {
+    /// The tokens of a conversation.
+    fn chat(&self, request: &ChatRequest, tools: &[Value]) -> Result<Vec<u32>, BackendError> {
+        let mut messages = request.messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+        let extra = request.extra.get("chat_template_kwargs").filter(|value| !value.is_null());
+        if extra.is_some_and(|extra| !extra.is_object()) {
+            return Err(refused(&"`chat_template_kwargs`: expected an object"));
+        }
+        let rendered = |messages: &[Message]| {
+            let request =
+                Request { messages, tools, add_generation_prompt: true, extra, ..Request::default() };
+            self.template.render(&request)
+        };
+        let mut prompt = rendered(&messages);
+        if prompt.is_err() && messages.iter().any(|message| message.content.is_none()) {
+            // Some templates join a message's text to others' without asking whether there is one.
+            for message in &mut messages {
+                message.content.get_or_insert_default();
+            }
+            prompt = rendered(&messages);
+        }
+        let prompt = prompt.map_err(|error| refused(&error))?;
+        self.tokenizer.encode_prompt(&prompt).map_err(|error| refused(&error))
+    }
+
+    /// The tokens of a text to go on from, in the tokenizer's own frame. Whoever writes it writes control tokens too.
+    fn text(&self, request: &ChatRequest) -> Result<Vec<u32>, BackendError> {
+        let text: String = request.messages.iter().map(chat::Message::text).collect();
+        let prompt = self.tokenizer.encode(&text, true).map_err(|error| refused(&error))?;
+        if prompt.is_empty() {
+            Err(refused(&"an empty text gives it nothing to go on from"))
+        } else {
+            Ok(prompt)
+        }
+    }
+
+    fn parameters(&self, request: &ChatRequest, seed: Seed) -> Result<Parameters, BackendError> {
+        let asked = &request.sampling;
         // A request's numbers come first, then the model's own defaults. Adding +0 makes +0 of -0.
         let number = |asked: Option<f64>, name: &str, otherwise: f64| {
             let default = self.defaults.get(name).and_then(Value::as_f64);
             asked.or(default).unwrap_or(otherwise) as f32 + 0.0
         };
-        let asked = &request.sampling;
+        // Members that OpenAI's formats do not have, as servers of open models name them.
+        let more = |name: &str| match request.extra.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                let wrong = || refused(&format_args!("`{name}`: expected a number"));
+                value.as_f64().map(Some).ok_or_else(wrong)
+            }
+        };
         let temperature = number(asked.temperature, "temperature", 1.0);
-        let top_k = self.defaults.get("top_k").and_then(Value::as_u64);
-        Parameters {
+        let top_k = number(more("top_k")?, "top_k", 0.0).max(0.0);
+        let max_tokens = asked.max_tokens.unwrap_or(DEFAULT_TOKENS);
+        Ok(Parameters {
             temperature,
-            top_k: top_k.and_then(|k| u32::try_from(k).ok()).unwrap_or(0),
+            // -1 and 0 are all.
+            top_k: top_k as u32,
             top_p: number(asked.top_p, "top_p", 1.0),
-            min_p: number(None, "min_p", 0.0),
-            repetition: number(None, "repetition_penalty", 1.0),
+            min_p: number(more("min_p")?, "min_p", 0.0),
+            repetition: number(more("repetition_penalty")?, "repetition_penalty", 1.0),
             presence: number(asked.presence_penalty, "presence_penalty", 0.0),
             frequency: number(asked.frequency_penalty, "frequency_penalty", 0.0),
             stop: self.stop.clone(),
             max_tokens: u32::try_from(max_tokens).unwrap_or(u32::MAX),
             seed: (temperature != 0.0).then_some(seed),
-        }
+        })
     }
 
     /// A call that must come leaves the asked form no place.
@@ -225,8 +268,12 @@ impl Language {
                 &"`tool_choice` names a function that is not among the tools",
             )?,
             (_, Format::Text) => return Ok(None),
-            (_, Format::JsonObject) => (GrammarKind::JsonSchema, json!({"type": "object"}).to_string()),
-            (_, Format::JsonSchema { schema, .. }) => (GrammarKind::JsonSchema, schema.to_string()),
+            (_, Format::JsonObject) => {
+                (GrammarKind::JsonSchema, schema::shaped(&json!({"type": "object"}), true).to_string())
+            }
+            (_, Format::JsonSchema { schema, strict, .. }) => {
+                (GrammarKind::JsonSchema, schema::shaped(schema, *strict == Some(true)).to_string())
+            }
         };
         let end = self.stop.first().copied().unwrap_or(0);
         let compiler = self.grammars.get_or_init(|| GrammarCompiler::new(&self.tokenizer, end));

@@ -2,12 +2,15 @@
 
 use hallmark_engine::decoder::{Event, Finish as Ended};
 use hallmark_model::llm::sampling::LogProbability;
-use hallmark_receipt::Tensor;
+use hallmark_receipt::{Digest, Tensor};
 use hallmark_text::{Decoder, TokenizerError};
 
 use super::calls;
 use super::language::{Language, Plan};
 use crate::chat::{Delta, Finish, Token, Usage};
+
+/// Characters of a call's id: as many as the strictest templates take, Mistral's.
+const ID: usize = 9;
 
 /// One answer on its way.
 pub struct Run<'a> {
@@ -18,6 +21,8 @@ pub struct Run<'a> {
     /// Text that may yet turn out to begin a stop text or a call.
     held: String,
     calls: usize,
+    /// Begins the ids of calls.
+    prefix: String,
     tokens: Vec<i64>,
     logprobs: Vec<f32>,
     finish: Option<Finish>,
@@ -26,9 +31,13 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// Before the first token.
     pub fn new(language: &'a Language, plan: Plan) -> Result<Self, TokenizerError> {
+        let bytes: Vec<u8> = plan.prompt.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let mut prefix = Digest::of(&[&bytes]).to_string();
+        prefix.truncate(ID - 2);
         Ok(Self {
             language,
             plan,
+            prefix,
             decoder: Some(language.tokenizer().decoder(true)?),
             held: String::new(),
             calls: 0,
@@ -63,7 +72,7 @@ impl<'a> Run<'a> {
             self.logprobs.push(logprob.value);
             let ends = self.plan.parameters.stop.contains(&id);
             if let Some(decoder) = self.decoder.as_mut().filter(|_| !ends) {
-                text = decoder.push(id)?;
+                text = decoder.push(id);
             }
             if let Some(grammar) = self.plan.grammar.as_mut().filter(|_| !ends) {
                 // A token that was drawn under the mask fits; a grammar that fails masks everything from here on.
@@ -79,7 +88,7 @@ impl<'a> Run<'a> {
         {
             self.held.push_str(&decoder.finish());
         }
-        let mut deltas = self.cut(event.finish.is_some());
+        let mut deltas = self.cut(event.finish);
         if !listed.is_empty() {
             match deltas.first_mut() {
                 Some(Delta::Text { tokens, .. }) => *tokens = listed,
@@ -125,17 +134,18 @@ impl<'a> Run<'a> {
         Ok(Token { id: Some(id), text: text(id)?, logprob: logprob.value.into(), top })
     }
 
-    /// Takes out of `held` what is certain. `last`: nothing more will come.
-    fn cut(&mut self, last: bool) -> Vec<Delta> {
+    /// Takes out of `held` what is certain. With `ended` nothing more will come.
+    fn cut(&mut self, ended: Option<Ended>) -> Vec<Delta> {
         let mut deltas = Vec::new();
-        let stops = &self.plan.stop;
-        let found =
-            stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| self.held.find(stop.as_str()));
-        if let Some(at) = found.min() {
+        let stops = self.plan.stop.iter().filter(|stop| !stop.is_empty());
+        let found = stops.filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
+        let stopped = found.min_by_key(|(at, _)| *at);
+        let stop_text = stopped.map(|(_, stop)| stop.clone());
+        if let Some((at, _)) = stopped {
             self.held.truncate(at);
             self.finish = Some(Finish::Stop);
         }
-        let last = last || self.finish.is_some();
+        let last = ended.is_some() || self.finish.is_some();
         while self.plan.tools
             && let Some(found) = calls::find(&self.held)
         {
@@ -143,17 +153,23 @@ impl<'a> Run<'a> {
             let index = self.calls;
             deltas.push(Delta::Tool {
                 index,
-                id: Some(format!("call_{index}")),
+                id: Some(format!("{}{index:02x}", self.prefix)),
                 name: Some(found.name),
                 arguments: found.arguments,
             });
             self.calls += 1;
             self.held = found.after;
         }
+        if self.plan.tools && ended == Some(Ended::Length) {
+            // Half a call is no text.
+            let whole = if self.plan.forced { "" } else { calls::whole(&self.held) };
+            self.held.truncate(whole.len());
+        }
         let keep = if last { 0 } else { self.uncertain() };
         let certain = self.held.len() - keep;
         let rest = self.held.split_off(certain);
         push(&mut deltas, std::mem::replace(&mut self.held, rest));
+        deltas.extend(stop_text.map(Delta::StopText));
         deltas
     }
 

@@ -52,7 +52,7 @@ impl Wire for Anthropic {
                 _ => {}
             }
         }
-        deltas.push(Delta::Finish(finish(text_of(answer, "/stop_reason"))));
+        deltas.extend(end(answer));
         let mut usage = Usage::default();
         count(&mut usage, answer.get("usage"));
         deltas.push(Delta::Usage(usage));
@@ -223,8 +223,9 @@ impl Reader for Blocks {
             "content_block_stop" if std::mem::take(&mut self.bare) => vec![arguments("{}")],
             "message_delta" => {
                 count(&mut self.usage, event.get("usage"));
-                let reason = text_of(&event, "/delta/stop_reason");
-                vec![Delta::Finish(finish(reason)), Delta::Usage(self.usage)]
+                let mut deltas = end(event.get("delta").unwrap_or(&Value::Null));
+                deltas.push(Delta::Usage(self.usage));
+                deltas
             }
             "error" => match text_of(&event, "/error/type") {
                 "overloaded_error" => return Err(BackendError::Busy { retry_after: None }),
@@ -237,13 +238,16 @@ impl Reader for Blocks {
     }
 }
 
-fn finish(reason: &str) -> Finish {
-    match reason {
+/// Why an answer ended, by its `stop_reason` and `stop_sequence`.
+fn end(answer: &Value) -> Vec<Delta> {
+    let finish = match text_of(answer, "/stop_reason") {
         "max_tokens" | "model_context_window_exceeded" => Finish::Length,
         "tool_use" => Finish::ToolCalls,
         "refusal" => Finish::ContentFilter,
         _ => Finish::Stop,
-    }
+    };
+    let text = answer.get("stop_sequence").and_then(Value::as_str);
+    text.map(|text| Delta::StopText(text.to_owned())).into_iter().chain([Delta::Finish(finish)]).collect()
 }
 
 /// Takes in what `usage` gives; counts come in pieces.

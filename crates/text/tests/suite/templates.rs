@@ -94,9 +94,22 @@ fn chats_are_rendered_as_transformers_renders_them() {
 }
 
 #[test]
+fn tests_and_line_ends_are_those_of_jinja() {
+    let source = "{{ tools is iterable }} {{ [] is iterable }} {{ 'a' is sequence }} {{ 1 is sequence }}\r\n{{ {} is sequence }}";
+    let template = ChatTemplate::new(source, SpecialTokens::default()).unwrap();
+    assert_eq!(template.render(&Request::default()).unwrap().text(), "False True True False\nTrue");
+}
+
+#[test]
 fn a_date_that_was_not_given_is_an_error() {
     let template = ChatTemplate::new("{{ strftime_now('%Y') }}", SpecialTokens::default()).unwrap();
-    assert_eq!(template.render(&Request::default()), Err(TemplateError::NoDate("%Y".into())));
+    assert!(matches!(template.render(&Request::default()), Err(TemplateError::Failed(_))));
+    let others = Request { dates: &[("%d", "1")], ..Request::default() };
+    assert_eq!(template.render(&others), Err(TemplateError::NoDate("%Y".into())));
+    // As Llama's templates ask.
+    let source = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}2024{% endif %}";
+    let guarded = ChatTemplate::new(source, SpecialTokens::default()).unwrap();
+    assert_eq!(guarded.render(&Request::default()).unwrap().text(), "2024");
     let dates = [("%Y", "2026")];
     let request = Request { dates: &dates, ..Request::default() };
     assert_eq!(template.render(&request).unwrap().text(), "2026");

@@ -284,7 +284,7 @@ impl Job<'_> {
                             c_row: self.positions,
                             k: len,
                             first: start == 0,
-                            next: Next::new(right.cast(), 0, len),
+                            next: Next::nothing(right.cast()),
                         };
                         job.run(self.table, tile, edge);
                     }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::Matrix;
 use super::pack::{LINE, Scratch};
 use super::table::{End, Next, Part, Table, Tile, TileFn};
+use crate::isa::reads_in_order;
 use crate::threads::Pool;
 
 /// Tiles of rows that are packed together: their k-block stays in the second-level cache.
@@ -76,7 +77,7 @@ impl Operands {
         } else {
             // Every part packs the left operand for itself: two a thread, where it is packed at all.
             let grain = match self.table.thin.get(self.m - 1) {
-                Some(thin) => thin.panels,
+                Some(thin) => thin.panels(),
                 None => panels.div_ceil(2 * threads),
             };
             pool.run_ranges(panels, grain, |panels| self.region(0..self.m, panels));
@@ -151,14 +152,15 @@ impl Operands {
     unsafe fn thin(&self, rows: &Range<usize>, panels: &Range<usize>) {
         let width = self.table.panel();
         let thin = self.table.thin[rows.len() - 1];
+        let most = thin.panels();
         let mut scratch = Scratch::take();
-        let sums = scratch.tile.at_least(rows.len() * thin.panels * width);
+        let sums = scratch.tile.at_least(rows.len() * most * width);
         let left = self.left.at.wrapping_add(rows.start * self.left.row);
         let whole = if self.right.edge.is_some() { self.n / width } else { panels.end };
         let row_bytes = self.right.k * if self.right.halves.is_some() { 2 } else { 4 };
         let mut panel = panels.start;
         while panel < panels.end {
-            let taken = if panel + thin.panels <= panels.end.min(whole) { thin.panels } else { 1 };
+            let taken = if panel + most <= panels.end.min(whole) { most } else { 1 };
             let tiles = if taken > 1 { thin.several } else { thin.one };
             let kernel = tiles[usize::from(self.right.halves.is_some())];
             let (column, first) = (panel * width, panel * self.right.panel);
@@ -174,6 +176,10 @@ impl Operands {
                     Some(_) => b.cast::<u16>().wrapping_add(start * b_k).cast(),
                     None => b.wrapping_add(start * b_k),
                 };
+                let next = match reads_in_order() {
+                    true => Next::nothing(b.cast()),
+                    false => Next::new(b.wrapping_byte_add(k * row_bytes).cast(), k * row_bytes, k),
+                };
                 let tile = Tile {
                     a: left.wrapping_add(start),
                     a_row: self.left.row,
@@ -185,7 +191,7 @@ impl Operands {
                     c_row: taken * width,
                     k,
                     first: start == 0,
-                    next: Next::new(b.wrapping_byte_add(k * row_bytes).cast(), k * row_bytes, k),
+                    next,
                 };
                 // SAFETY: the caller's promise; the sums have room for the tile.
                 unsafe { kernel(&tile) };

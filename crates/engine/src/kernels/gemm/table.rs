@@ -4,7 +4,7 @@
 
 use super::pack::LINE;
 use super::vector::{Portable, Vector};
-use crate::isa::Isa;
+use crate::isa::{Isa, reads_in_order};
 use crate::kernels::attention::{self, Mix, Scores};
 use crate::kernels::conv::fill::Patches;
 use crate::kernels::conv::plane::{self, Line, Plane};
@@ -53,6 +53,11 @@ pub(crate) struct Next {
 const STREAMS: usize = 4;
 
 impl Next {
+    /// Nothing but what lies at `at`, again and again.
+    pub(crate) fn nothing(at: *const u8) -> Self {
+        Self { at, stream: 0, step: 0 }
+    }
+
     /// `bytes` from `at` on, over a tile of `k`.
     pub(crate) fn new(at: *const u8, bytes: usize, k: usize) -> Self {
         Self { at, stream: bytes / STREAMS, step: bytes / k.max(1) }
@@ -114,12 +119,19 @@ pub(crate) type TileFn = unsafe fn(&Tile);
 /// Tiles of some few rows, the left operand by rows, for right operands that are read once: they ask for memory ahead of time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Thin {
-    /// Panels of a tile. Few rows alone do not hide how long a multiply-add takes.
-    pub(crate) panels: usize,
+    /// Panels that `several` takes. Few rows alone do not hide how long a multiply-add takes.
+    panels: usize,
     /// That many panels of float32, and of upper halves.
     pub(crate) several: [TileFn; 2],
     /// One panel of float32, and of upper halves.
     pub(crate) one: [TileFn; 2],
+}
+
+impl Thin {
+    /// Panels of a tile, on this processor.
+    pub(crate) fn panels(&self) -> usize {
+        if reads_in_order() { 1 } else { self.panels }
+    }
 }
 
 /// Kernels of one instruction set.

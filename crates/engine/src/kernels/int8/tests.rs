@@ -59,6 +59,9 @@ fn products_equal_the_rule() {
         (9, 96, 33),
         (23, 7, 40),
         (5, 1000, 130),
+        (1, 40, 300),
+        (2, 70, 290),
+        (3, 65, 230),
     ];
     for (m, k, n) in sizes {
         check(m, k, n, &numbers(m * k, 1), &numbers(n * k, 2));

@@ -9,7 +9,7 @@ use super::super::gemm::table::Next;
 use super::super::gemm::vector::{Portable, Vector};
 use super::super::simd::unrolled;
 use super::pack::Rows;
-use crate::isa::Isa;
+use crate::isa::{Isa, reads_in_order};
 
 /// Integers of one column side by side.
 pub(super) const GROUP: usize = 4;
@@ -30,8 +30,10 @@ pub(super) struct Tile<'a> {
     pub(super) stride: usize,
     /// What follows these panels in memory.
     pub(super) next: Next,
-    /// Where the outputs go, row by row.
+    /// Where the outputs go.
     pub(super) sums: *mut f32,
+    /// Distance of their rows.
+    pub(super) sums_row: usize,
 }
 
 pub(super) type TileFn = unsafe fn(&Tile<'_>);
@@ -72,10 +74,17 @@ impl Kernels {
     /// Which tiles a product of `m` rows takes, and their panels.
     pub(super) fn shapes(&self, m: usize) -> (&'static [Shape], usize) {
         match self.few.get(m - 1) {
+            Some(_) if in_order(m) => (&self.few[..m], 1),
             Some(shape) => (&self.few[..m], shape.panels),
             None => (self.many, self.many[0].panels),
         }
     }
+}
+
+/// Whether products of `m` rows read panel after panel and ask for nothing ahead of time. More rows take so long for a block that the
+/// processor by itself does not fetch far enough ahead.
+pub(super) fn in_order(m: usize) -> bool {
+    m <= 2 && reads_in_order()
 }
 
 /// Kernels of `isa`, or of the portable path where the processor lacks it.
@@ -126,11 +135,12 @@ unsafe fn tile<D: Dot, const MR: usize, const P: usize>(t: &Tile<'_>) {
             });
             macro_rules! groups {
                 ($($group:literal)*) => {$(
-                    // One panel: as many lines as a group's share of the next one touches.
-                    let share = (D::LANES * (1 + GROUPS)).div_ceil(GROUPS * LINE) + 1;
-                    let next = t.next.at(block * GROUPS + $group);
-                    for line in 0..share * usize::from(P == 1) {
-                        D::ask(next.wrapping_add(line * LINE));
+                    if P == 1 {
+                        let at = block * (1 + GROUPS) + $group;
+                        D::ask(t.next.at(at + 1));
+                        if $group == 0 {
+                            D::ask(t.next.at(at));
+                        }
                     }
                     let mut w = [D::start(0); P];
                     for p in 0..P {
@@ -163,7 +173,7 @@ unsafe fn tile<D: Dot, const MR: usize, const P: usize>(t: &Tile<'_>) {
         }
         for i in 0..MR {
             for p in 0..P {
-                sums[i][p].store(t.sums.add((i * P + p) * D::LANES));
+                sums[i][p].store(t.sums.add(i * t.sums_row + p * D::LANES));
             }
         }
     }
