@@ -184,7 +184,7 @@ impl GgufVocabulary {
         let (pre_tokenizer, normalizer) = match self.pre.as_str() {
             "" | "default" | "gpt-2" => (level(true), Value::Null),
             "llama-bpe" | "llama3" | "llama-v3" => (split(LLAMA3), Value::Null),
-            "qwen2" => (split(QWEN2), json!({"type": "NFC"})),
+            "qwen2" | "deepseek-r1-qwen" => (split(QWEN2), json!({"type": "NFC"})),
             "smollm" => {
                 let digits = json!({"type": "Digits", "individual_digits": true});
                 (json!({"type": "Sequence", "pretokenizers": [digits, level(true)]}), Value::Null)
