@@ -36,8 +36,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let head = Head { id: String::new(), created: 0, model: request.model.clone() };
         let _ = kind.dialect(head, &body);
         // Grammars are left out: panics of their library are caught, and this harness counts them.
-        if request.format == Format::Text && matches!(request.tool_choice, ToolChoice::Auto | ToolChoice::None) {
-            let plan = |request| LANGUAGE.plan(request, Seed::Client(0)).map(|plan| (plan.prompt, plan.parameters));
+        if request.format == Format::Text
+            && matches!(request.tool_choice, ToolChoice::Auto | ToolChoice::None)
+        {
+            let plan =
+                |request| LANGUAGE.plan(request, Seed::Client(0)).map(|plan| (plan.prompt, plan.parameters));
             assert_eq!(plan(&request).ok(), plan(&again.unwrap()).ok());
         }
     }

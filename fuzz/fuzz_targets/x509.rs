@@ -14,7 +14,8 @@ static SEEDS: LazyLock<Seeds> = LazyLock::new(|| Seeds::of(&[Kind::Nitro, Kind::
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = certificate_text(bytes);
-    let (certificate, list, response) = (Certificate::parse(bytes), Crl::parse(bytes), Response::parse(bytes));
+    let (certificate, list, response) =
+        (Certificate::parse(bytes), Crl::parse(bytes), Response::parse(bytes));
     let read = [certificate.is_ok(), list.is_ok(), response.is_ok()];
     assert!(read.iter().filter(|read| **read).count() <= 1);
     assert!(response.is_err() || is_response(bytes));

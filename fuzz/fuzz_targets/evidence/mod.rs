@@ -26,7 +26,9 @@ impl Seeds {
             let request = Request { nonce, at: AT, ..Request::default() };
             let evidence = Provider::new(form).produce(&request).unwrap();
             let report = seeds.judge(form.kind(), &evidence, &seeds.roots);
-            let Decision::Accepted(attested) = report.decision else { panic!("{form:?}: {:?}", report.checks) };
+            let Decision::Accepted(attested) = report.decision else {
+                panic!("{form:?}: {:?}", report.checks)
+            };
             seeds.good.push((form.kind(), evidence, *attested));
         }
         seeds
