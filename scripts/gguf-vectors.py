@@ -11,7 +11,10 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "vectors" / "llm"
 # Where each block has float16 scales, which random bits would make NaN or infinite.
-SCALES = {"F32": [], "F16": [], "BF16": [], "Q4_0": [0], "Q8_0": [0], "Q4_K": [0, 2], "Q6_K": [208]}
+SCALES = {
+    "F32": [], "F16": [], "BF16": [], "Q4_0": [0], "Q8_0": [0], "Q4_K": [0, 2], "Q6_K": [208],
+    "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q5_K": [0, 2],
+}  # fmt: skip
 
 
 def main():

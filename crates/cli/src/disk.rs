@@ -102,6 +102,8 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, DiskError> {
         if meta.len() > limit {
             return Err(DiskError::TooLarge { path: path.to_owned(), limit });
         }
+        let size = usize::try_from(meta.len()).unwrap_or(usize::MAX);
+        bytes.try_reserve_exact(size).map_err(|error| DiskError::new("read", path, error.into()))?;
         // A file that grows meanwhile, or a device without an end, is cut off all the same.
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|error| DiskError::new("read", path, error))?;

@@ -9,7 +9,10 @@ use anyhow::{Context, Result};
 use hallmark_model::graph::Graph;
 use hallmark_model::llm::checkpoint::{COMPUTE, compute};
 use hallmark_model::llm::encoder::is_encoder;
-use hallmark_model::llm::{Architecture, Arithmetic, DecoderModel, Encoder, EncoderModel, Network, belongs};
+use hallmark_model::llm::safetensors::INDEX;
+use hallmark_model::llm::{
+    Architecture, Arithmetic, DecoderModel, Encoder, EncoderModel, Network, belongs, kept,
+};
 use hallmark_model::manifest::{MODEL_FILE, Manifest, Model};
 use hallmark_model::onnx::{ExternalData, ExternalDataError, Limits, NoExternalData};
 use hallmark_receipt::Digest;
@@ -22,8 +25,10 @@ use crate::tensor_io::InputSpec;
 
 /// The name of a `.gguf` file in a manifest, whatever it is called where it lies.
 const GGUF_FILE: &str = "model.gguf";
-/// The most bytes of one model file.
-pub const MAX_FILE: u64 = 1 << 31;
+/// The most bytes of one model file (`model.md` §7.1): more than any that memory holds today, and an end for a device that has none.
+pub const MAX_FILE: u64 = 64 << 30;
+/// The most bytes of an ONNX file without its external data: no message of its format is longer.
+const MAX_ONNX: u64 = 1 << 31;
 
 /// The folder inside an embedding model's.
 const POOLING: &str = "1_Pooling";
@@ -64,7 +69,8 @@ impl Copy {
         let encoder = is_encoder(&names(&files), &files);
         // What lies there for a model of the other kind is no part of this one.
         files.retain(|name, _| if encoder { Encoder::belongs(name) } else { Architecture::belongs(name) });
-        let names = names(&files);
+        let names = kept(&names(&files), &files)?;
+        files.retain(|name, _| names.contains(name));
         let kind = if encoder {
             Kind::Encoder(EncoderModel::load(&names, &files)?)
         } else {
@@ -94,7 +100,7 @@ impl Copy {
         if arithmetic.is_some() {
             return Err(only_decoders("an ONNX file"));
         }
-        let onnx = disk::read(path, MAX_FILE)?;
+        let onnx = disk::read(path, MAX_ONNX)?;
         let folder = Folder::new(disk::folder_of(path));
         let model = Model::load(&onnx, &folder, &Limits::default())
             .with_context(|| format!("{} is refused", path.display()))?;
@@ -121,7 +127,7 @@ impl Copy {
             let kind = kind.context(damaged("its files are not those of its manifest"))?;
             return Ok(Self { kind, files, shipped: None });
         }
-        let onnx = disk::read(&files.join(MODEL_FILE), MAX_FILE)?;
+        let onnx = disk::read(&files.join(MODEL_FILE), MAX_ONNX)?;
         let folder = Folder::new(&files);
         let model = Model::open(&manifest, &onnx, &folder, &Limits::default());
         let model = model.context(damaged("its files are not those of its manifest"))?;
@@ -196,17 +202,18 @@ fn names(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
     files.keys().cloned().collect()
 }
 
-/// The files in `folder`, and one level below, that belong to a language model (`model.md` §7.1, §7.5); others are not looked at.
+/// The files in `folder`, and one level below, that belong to a language model (`model.md` §7.1, §7.5); others, among them weights
+/// that the model leaves out, are not read.
 fn language_files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let read = |source| DiskError::new("read", folder, source);
-    let mut files = BTreeMap::new();
+    let mut paths = BTreeMap::new();
     let mut take = |folder: &Path, prefix: &str| {
         for entry in std::fs::read_dir(folder).map_err(read)?.take(MAX_FOLDER) {
             let name = entry.map_err(read)?.file_name();
             let Some(name) = name.to_str().map(|name| format!("{prefix}{name}")) else { continue };
             if belongs(&name) {
                 let path = folder.join(name.strip_prefix(prefix).unwrap_or(&name));
-                files.insert(name, disk::read(&path, MAX_FILE)?);
+                paths.insert(name, path);
             }
         }
         anyhow::Ok(())
@@ -217,7 +224,14 @@ fn language_files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     if pooling.is_dir() {
         take(&pooling, &format!("{POOLING}/"))?;
     }
-    Ok(files)
+    let load = |name: &String| {
+        let path = paths.get(name).ok_or(ExternalDataError::Missing)?;
+        anyhow::Ok((name.clone(), disk::read(path, MAX_FILE)?))
+    };
+    let names: Vec<String> = paths.keys().cloned().collect();
+    let index = names.iter().filter(|name| *name == INDEX).map(load).collect::<Result<BTreeMap<_, _>>>()?;
+    let kept = kept(&names, &index).with_context(|| format!("{} is refused", folder.display()))?;
+    kept.iter().map(load).collect()
 }
 
 /// The shipped models' ids, in their table's order.

@@ -1,6 +1,8 @@
 //! Decoders from files: beside `transformers` and the `gguf` package, and against hostile bytes.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
+#[path = "llm/forms.rs"]
+mod forms;
 #[path = "llm/hostile.rs"]
 mod hostile;
 #[path = "llm/identity.rs"]

@@ -48,6 +48,15 @@ fn cut(bytes: &mut Vec<u8>, by: usize) {
     bytes.truncate(bytes.len() - by);
 }
 
+/// Cuts the weights into parts by an index, of which `other` is one.
+fn parts(files: &mut Files, other: &str) {
+    let first = "model-00001-of-00002.safetensors";
+    let weights = files.remove(WEIGHTS).unwrap();
+    files.insert(first.to_owned(), weights);
+    let index = json!({"weight_map": {NORM: other, "model.embed_tokens.weight": first}});
+    files.insert("model.safetensors.index.json".to_owned(), index.to_string().into_bytes());
+}
+
 #[test]
 fn folders_are_refused_by_cause() {
     type Case = (&'static str, fn(&mut Files), &'static str);
@@ -120,15 +129,8 @@ fn folders_are_refused_by_cause() {
         ("cut-header", |f| f.get_mut(WEIGHTS).unwrap().truncate(100), "safetensors"),
         ("header", |f| f.get_mut(WEIGHTS).unwrap()[..8].copy_from_slice(&[0xff; 8]), "header"),
         ("empty", |f| f.get_mut(WEIGHTS).unwrap().clear(), "shorter than its header"),
-        ("shard", |f| _ = f.insert("model-00002-of-00002.safetensors".into(), f[WEIGHTS].clone()), "00002"),
-        (
-            "index",
-            |f| {
-                let index = json!({"weight_map": {NORM: "../model.safetensors"}}).to_string();
-                f.insert("model.safetensors.index.json".into(), index.into_bytes());
-            },
-            "..",
-        ),
+        ("shard", |f| parts(f, "model-00002-of-00002.safetensors"), "00002"),
+        ("index", |f| parts(f, "../model.safetensors"), ".."),
         ("no-tokenizer", |f| _ = f.remove("tokenizer.json"), "the model has no tokenizer.json"),
         ("tokenizer", |f| _ = f.insert("tokenizer.json".into(), b"{}".into()), "tokenizer"),
         (

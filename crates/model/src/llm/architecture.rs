@@ -31,7 +31,7 @@ pub mod bounds {
 pub enum Family {
     /// Llama and what shares its shape (SmolLM, TinyLlama).
     Llama,
-    /// Mistral without a sliding window.
+    /// Mistral, up to where its sliding window ends.
     Mistral,
     /// Qwen2: biases on q, k and v.
     Qwen2,

@@ -1,6 +1,6 @@
 //! A model's weights by role, whatever files they lie in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::architecture::{Architecture, Arithmetic, Family, Part, Role};
 use super::config::Pairs;
@@ -16,8 +16,12 @@ pub const CONFIG: &str = "config.json";
 pub const COMPUTE: &str = "hallmark.json";
 /// The one file of a checkpoint that is not cut up.
 pub const SINGLE: &str = "model.safetensors";
+/// How names of safetensors end.
+pub(super) const SAFETENSORS: &str = ".safetensors";
+/// How names of GGUF files end.
+pub(super) const GGUF: &str = ".gguf";
 /// Bytes that are read at a time: a whole number of blocks of every kind.
-const CHUNK: u64 = 18 * 34 * 35 * 1024;
+const CHUNK: u64 = 18 * 34 * 35 * 11 * 96;
 
 /// Where a tensor lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +52,15 @@ pub type Checkpoint<'a> = CheckpointOf<'a, Architecture>;
 
 impl<'a> Checkpoint<'a> {
     /// Opens the model whose files are called `files`: `config.json` with `model.safetensors` or an index and its parts, or one
-    /// `*.gguf`; beside them perhaps `hallmark.json`. Other names are ignored here. Only headers are read.
+    /// `*.gguf`; beside them perhaps `hallmark.json`. Other names are ignored here, so are weights that are left out ([`kept`]).
+    /// Only headers are read, and the head of a tied model that has one.
     ///
     /// # Errors
     /// A file that is missing or malformed, an architecture outside `numeric.md` §11, a tensor that is missing, of another
     /// shape, or one too many.
     pub fn open(files: &[String], source: &'a dyn ExternalData) -> Result<Self, LlmError> {
-        let mut ggufs = files.iter().filter(|name| name.ends_with(".gguf"));
+        let files = &kept(files, source)?;
+        let mut ggufs = files.iter().filter(|name| name.ends_with(GGUF));
         let mut checkpoint = match (ggufs.next(), ggufs.next()) {
             (Some(file), None) => Self::gguf(file, source),
             (Some(_), Some(_)) => Err(LlmError::Inconsistent { what: "a decoder has one .gguf file" }),
@@ -80,15 +86,25 @@ impl<'a> Checkpoint<'a> {
     }
 
     fn with(
-        architecture: Architecture,
+        mut architecture: Architecture,
         mut tensors: BTreeMap<String, Stored>,
         source: &'a dyn ExternalData,
         interleaved: bool,
         name: &dyn Fn(Role) -> String,
     ) -> Result<Self, LlmError> {
-        if architecture.tied {
-            // Some files write the head beside the embedding all the same; config says which one counts.
-            tensors.remove(&Role::Head.to_string());
+        // A config says tied, and the file has a head all the same: what it holds counts, as for `transformers`.
+        if architecture.tied
+            && let Some(head) = tensors.remove(&name(Role::Head))
+        {
+            let embedding = name(Role::Embedding);
+            match tensors.get(&embedding) {
+                None => drop(tensors.insert(embedding, head)),
+                Some(other) if equal(other, &head, source)? => {}
+                Some(_) => {
+                    architecture.tied = false;
+                    tensors.insert(name(Role::Head), head);
+                }
+            }
         }
         // Older files keep frequencies that follow from theta.
         tensors.retain(|name, _| !name.ends_with(".self_attn.rotary_emb.inv_freq"));
@@ -174,13 +190,8 @@ impl<'a, N: Network> CheckpointOf<'a, N> {
         let mut values = Vec::with_capacity(shape.iter().product());
         let mut done = 0;
         while done < stored.bytes {
-            let len = CHUNK.min(stored.bytes - done);
-            let bytes = self
-                .source
-                .read(&stored.file, stored.start + done, len)
-                .map_err(|source| LlmError::File { name: stored.file.clone(), source })?;
-            stored.kind.widen(&bytes, &mut values);
-            done += len;
+            stored.kind.widen(&chunk(stored, done, self.source)?, &mut values);
+            done += CHUNK;
         }
         if values.len() != shape.iter().product::<usize>() {
             return Err(LlmError::TensorShape {
@@ -191,6 +202,28 @@ impl<'a, N: Network> CheckpointOf<'a, N> {
         }
         Ok(values)
     }
+}
+
+/// At most [`CHUNK`] bytes of a tensor, of which `done` are read.
+fn chunk(stored: &Stored, done: u64, source: &dyn ExternalData) -> Result<Vec<u8>, LlmError> {
+    let len = CHUNK.min(stored.bytes - done);
+    let read = source.read(&stored.file, stored.start + done, len);
+    read.map_err(|source| LlmError::File { name: stored.file.clone(), source })
+}
+
+/// Whether two tensors are stored alike, byte for byte.
+fn equal(a: &Stored, b: &Stored, source: &dyn ExternalData) -> Result<bool, LlmError> {
+    if (a.kind, &a.shape, a.bytes) != (b.kind, &b.shape, b.bytes) {
+        return Ok(false);
+    }
+    let mut done = 0;
+    while done < a.bytes {
+        if chunk(a, done, source)? != chunk(b, done, source)? {
+            return Ok(false);
+        }
+        done += CHUNK;
+    }
+    Ok(true)
 }
 
 /// The rows of each head, from pairs (2i, 2i + 1) to halves (i, i + h): llama.cpp rotates neighbours, `numeric.md` §11 halves. Whole rows move, so
@@ -231,6 +264,39 @@ pub(super) fn read_config(files: &[String], source: &dyn ExternalData) -> Result
     }
 }
 
+/// `names` without the weights that a model leaves out (`model.md` §7.1): folders hold the same weights in several forms. Of the
+/// files, only the index is read.
+///
+/// # Errors
+/// An index that cannot be read.
+pub fn kept(names: &[String], source: &dyn ExternalData) -> Result<Vec<String>, LlmError> {
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let named: BTreeSet<String> =
+        match has(safetensors::INDEX) && names.iter().any(|n| n.ends_with(SAFETENSORS)) {
+            true => read_index(source)?.into_values().collect(),
+            false => BTreeSet::new(),
+        };
+    // `model.safetensors` beside the index of other files is the whole again.
+    let single = has(SINGLE) && !named.contains(SINGLE);
+    let safe = single || names.iter().any(|name| named.contains(name));
+    let keep = |name: &&String| match name.as_str() {
+        safetensors::INDEX => !single,
+        name if name.ends_with(SAFETENSORS) => {
+            if single {
+                name == SINGLE
+            } else {
+                named.contains(name)
+            }
+        }
+        name => !safe || !name.ends_with(GGUF),
+    };
+    Ok(names.iter().filter(keep).cloned().collect())
+}
+
+fn read_index(source: &dyn ExternalData) -> Result<BTreeMap<String, String>, LlmError> {
+    safetensors::parse_index(&read_file(source, safetensors::INDEX, safetensors::MAX_INDEX as u64)?)
+}
+
 /// The tensors of `model.safetensors`, or of the parts that its index names.
 pub(super) fn tensors(
     files: &[String],
@@ -238,9 +304,7 @@ pub(super) fn tensors(
 ) -> Result<BTreeMap<String, Stored>, LlmError> {
     let has = |name: &str| files.iter().any(|file| file == name);
     if has(safetensors::INDEX) {
-        let limit = safetensors::MAX_INDEX as u64;
-        let index = safetensors::parse_index(&read_file(source, safetensors::INDEX, limit)?)?;
-        parts(&index, files, source)
+        parts(&read_index(source)?, files, source)
     } else if has(SINGLE) {
         safetensors::read(SINGLE, source)
     } else {

@@ -15,7 +15,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::architecture::{Architecture, Arithmetic, Family, Rope, Scaling};
 use super::error::{LlmError, cut};
@@ -76,18 +76,19 @@ pub fn parse(bytes: &[u8]) -> Result<Architecture, LlmError> {
     }
     let config = Config(Pairs::<Value>::read(bytes, "config.json")?);
     let family = config.family()?;
-    let supported = "silu";
     match config.text("hidden_act")? {
-        None | Some("silu") => {}
+        // Two names of one function.
+        None | Some("silu" | "swish") => {}
         Some(got) => {
+            let supported = "silu, swish";
             return Err(LlmError::ConfigUnsupported { key: "hidden_act", got: cut(got), supported });
         }
     }
     config.refuse_foreign()?;
-    let context = config.size("max_position_embeddings")?;
-    config.full_attention(family, context)?;
+    let layers = config.size("num_hidden_layers")?;
     let (hidden, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
-    let head_dim = match config.optional_size("head_dim")? {
+    let fixed = Defaults::of(family).head_dim.filter(|_| !config.0.contains_key("head_dim"));
+    let head_dim = match config.optional_size("head_dim")?.or(fixed) {
         Some(head_dim) => head_dim,
         None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
         None => return Err(LlmError::Inconsistent { what: "attention heads must divide the hidden size" }),
@@ -95,15 +96,15 @@ pub fn parse(bytes: &[u8]) -> Result<Architecture, LlmError> {
     let attention_bias = config.flag("attention_bias")?.unwrap_or(false);
     let architecture = Architecture {
         family,
-        layers: config.size("num_hidden_layers")?,
+        layers,
         hidden,
         intermediate: config.size("intermediate_size")?,
         heads,
         kv_heads: config.optional_size("num_key_value_heads")?.unwrap_or(heads),
         head_dim,
         vocabulary: config.size("vocab_size")?,
-        context,
-        epsilon: config.number(&config.0, "rms_norm_eps")?,
+        context: config.context(family, layers)?,
+        epsilon: config.optional_number("rms_norm_eps")?.unwrap_or(1e-6),
         rope: config.rope()?,
         tied: config.flag("tie_word_embeddings")?.unwrap_or(false),
         qkv_bias: family == Family::Qwen2 || (family != Family::Mistral && attention_bias),
@@ -113,6 +114,26 @@ pub fn parse(bytes: &[u8]) -> Result<Architecture, LlmError> {
     };
     architecture.check()?;
     Ok(architecture)
+}
+
+/// What `transformers` takes for members that a config leaves out; a null is none of them.
+struct Defaults {
+    positions: usize,
+    window: Option<usize>,
+    /// `None`: the hidden size over the heads.
+    head_dim: Option<usize>,
+}
+
+impl Defaults {
+    fn of(family: Family) -> Self {
+        let (positions, window, head_dim) = match family {
+            Family::Llama => (2048, None, None),
+            Family::Mistral => (131_072, Some(4096), None),
+            Family::Qwen2 => (32_768, Some(4096), None),
+            Family::Qwen3 => (32_768, Some(4096), Some(128)),
+        };
+        Self { positions, window, head_dim }
+    }
 }
 
 pub(super) type Members = BTreeMap<String, Value>;
@@ -146,9 +167,12 @@ impl Config {
         value.as_str().map(Some).ok_or(LlmError::ConfigKind { key, expected: "text" })
     }
 
-    pub(super) fn number(&self, members: &Members, key: &'static str) -> Result<f32, LlmError> {
-        let value = members.get(key).ok_or(LlmError::ConfigMissing { key })?;
-        value.as_f64().map(|x| x as f32).ok_or(LlmError::ConfigKind { key, expected: "a number" })
+    fn optional_number(&self, key: &'static str) -> Result<Option<f32>, LlmError> {
+        self.0.get(key).map(|value| number(value, key)).transpose()
+    }
+
+    pub(super) fn number(&self, key: &'static str) -> Result<f32, LlmError> {
+        self.optional_number(key)?.ok_or(LlmError::ConfigMissing { key })
     }
 
     fn family(&self) -> Result<Family, LlmError> {
@@ -188,82 +212,131 @@ impl Config {
         Ok(())
     }
 
-    /// Every position must see all positions before it.
-    fn full_attention(&self, family: Family, context: usize) -> Result<(), LlmError> {
-        let window = self.optional_size("sliding_window")?;
-        let used = self.flag("use_sliding_window")?.unwrap_or(family == Family::Mistral);
-        if let Some(window) = window.filter(|&window| used && window < context) {
-            let supported = "null, or no shorter than max_position_embeddings";
-            return Err(LlmError::ConfigUnsupported {
-                key: "sliding_window",
-                got: window.to_string(),
-                supported,
-            });
-        }
-        let (key, supported) = ("layer_types", "full_attention for every layer");
-        match self.value(key) {
-            None => Ok(()),
-            Some(Value::Array(items)) => {
-                match items.iter().find(|item| item.as_str() != Some("full_attention")) {
-                    None => Ok(()),
-                    Some(item) => {
-                        Err(LlmError::ConfigUnsupported { key, got: cut(&item.to_string()), supported })
-                    }
-                }
+    /// Positions of which each sees all before it: the model's, or no more than its attention's window. Inside the window nothing
+    /// is hidden: a position sees itself and `window - 1` before it.
+    fn context(&self, family: Family, layers: usize) -> Result<usize, LlmError> {
+        let key = "max_position_embeddings";
+        let context = if self.0.contains_key(key) { self.size(key)? } else { Defaults::of(family).positions };
+        Ok(self.window(family, layers)?.map_or(context, |window| context.min(window)))
+    }
+
+    /// The window of any layer's attention, by `transformers`' rules for the family.
+    fn window(&self, family: Family, layers: usize) -> Result<Option<usize>, LlmError> {
+        let key = "sliding_window";
+        let said =
+            if self.0.contains_key(key) { self.optional_size(key)? } else { Defaults::of(family).window };
+        let used = self.flag("use_sliding_window")?.unwrap_or(false);
+        let window = said.filter(|_| used || family == Family::Mistral);
+        let listed = self.sliding_layers()?;
+        let sliding = match family {
+            Family::Mistral => true,
+            // It has no windows; one that is asked for by name is taken at its word.
+            Family::Llama => listed.unwrap_or(true),
+            Family::Qwen2 | Family::Qwen3 => match listed {
+                Some(listed) => listed,
+                None => self.optional_size("max_window_layers")?.unwrap_or(28) < layers,
+            },
+        };
+        match window.filter(|_| sliding) {
+            Some(0) => {
+                let supported = "null, or a positive number";
+                Err(LlmError::ConfigUnsupported { key, got: "0".to_owned(), supported })
             }
-            Some(_) => Err(LlmError::ConfigKind { key, expected: "a list" }),
+            None if listed == Some(true) => {
+                let (key, got) = ("layer_types", "sliding_attention without a window in use".to_owned());
+                Err(LlmError::ConfigUnsupported { key, got, supported: "full_attention for every layer" })
+            }
+            window => Ok(window),
         }
     }
 
-    /// `rope_theta` and `rope_scaling`, or `rope_parameters`, which newer configs have for both.
-    fn rope(&self) -> Result<Rope, LlmError> {
-        let members = |key| match self.value(key) {
-            None => Ok(None),
-            Some(Value::Object(members)) => {
-                Ok(Some(members.iter().map(|(k, v)| (k.clone(), v.clone())).collect::<Members>()))
+    /// Whether `layer_types` has a layer with a window; `None` if there is no such list.
+    fn sliding_layers(&self) -> Result<Option<bool>, LlmError> {
+        let (key, supported) = ("layer_types", "full_attention, sliding_attention");
+        let mut sliding = false;
+        match self.value(key) {
+            None => return Ok(None),
+            Some(Value::Array(items)) => {
+                for item in items {
+                    match item.as_str() {
+                        Some("full_attention") => {}
+                        Some("sliding_attention") => sliding = true,
+                        _ => {
+                            let got = cut(&item.to_string());
+                            return Err(LlmError::ConfigUnsupported { key, got, supported });
+                        }
+                    }
+                }
             }
-            Some(_) => Err(LlmError::ConfigKind { key, expected: "an object" }),
-        };
-        let (new, old) = (members("rope_parameters")?, members("rope_scaling")?);
-        if let (Some(new), Some(old)) = (&new, &old)
-            && new != old
-        {
-            return Err(LlmError::Inconsistent { what: "config: rope_parameters and rope_scaling differ" });
+            Some(_) => return Err(LlmError::ConfigKind { key, expected: "a list" }),
         }
-        let scaling = new.or(old).unwrap_or_default();
-        let key = "rope_theta";
-        let theta = match (self.value(key), scaling.get(key)) {
-            (Some(outer), Some(inner)) if outer.as_f64() != inner.as_f64() => {
+        Ok(Some(sliding))
+    }
+
+    /// `rope_theta` and `rope_scaling`, or `rope_parameters`, which newer configs have for both. What is said twice must be the same.
+    fn rope(&self) -> Result<Rope, LlmError> {
+        let mut objects: Vec<&Map<String, Value>> = Vec::new();
+        for key in ["rope_parameters", "rope_scaling"] {
+            match self.value(key) {
+                None => {}
+                Some(Value::Object(members)) => objects.extend((!members.is_empty()).then_some(members)),
+                Some(_) => return Err(LlmError::ConfigKind { key, expected: "an object" }),
+            }
+        }
+        let (key, mut theta): (_, Option<f32>) = ("rope_theta", None);
+        for value in objects.iter().filter_map(|members| members.get(key)).chain(self.value(key)) {
+            let value = number(value, key)?;
+            if theta.is_some_and(|theta| theta != value) {
                 return Err(LlmError::Inconsistent { what: "config: two values of rope_theta" });
             }
-            (Some(_), _) => self.number(&self.0, key)?,
-            (None, Some(_)) => self.number(&scaling, key)?,
-            (None, None) => 10_000.0,
-        };
-        if let Some(value) = scaling.get("partial_rotary_factor").filter(|value| value.as_f64() != Some(1.0))
-        {
-            let (key, got) = ("partial_rotary_factor", cut(&value.to_string()));
-            return Err(LlmError::ConfigUnsupported { key, got, supported: "1" });
+            theta = Some(value);
         }
-        let kind = match scaling.get("rope_type").or_else(|| scaling.get("type")) {
-            None | Some(Value::Null) => "default",
-            Some(Value::String(kind)) => kind,
-            Some(_) => return Err(LlmError::ConfigKind { key: "rope_type", expected: "text" }),
-        };
-        let scaling = match kind {
-            "default" => Scaling::None,
-            "linear" => Scaling::Linear { factor: self.number(&scaling, "factor")? },
-            "llama3" => Scaling::Llama3 {
-                factor: self.number(&scaling, "factor")?,
-                low: self.number(&scaling, "low_freq_factor")?,
-                high: self.number(&scaling, "high_freq_factor")?,
-                original: self.number(&scaling, "original_max_position_embeddings")?,
-            },
-            got => {
-                let supported = "default, linear, llama3";
-                return Err(LlmError::ConfigUnsupported { key: "rope_type", got: cut(got), supported });
+        let mut scaling: Option<Scaling> = None;
+        for members in objects {
+            let read = read_scaling(members)?;
+            if scaling.is_some_and(|scaling| scaling != read) {
+                return Err(LlmError::Inconsistent {
+                    what: "config: rope_parameters and rope_scaling differ",
+                });
             }
-        };
-        Ok(Rope { theta, scaling })
+            scaling = Some(read);
+        }
+        Ok(Rope { theta: theta.unwrap_or(10_000.0), scaling: scaling.unwrap_or(Scaling::None) })
     }
+}
+
+fn number(value: &Value, key: &'static str) -> Result<f32, LlmError> {
+    value.as_f64().map(|x| x as f32).ok_or(LlmError::ConfigKind { key, expected: "a number" })
+}
+
+/// What `rope_parameters` or `rope_scaling` does to the frequencies.
+fn read_scaling(members: &Map<String, Value>) -> Result<Scaling, LlmError> {
+    if let Some((kind, _)) = members.iter().find(|(_, value)| value.is_object()) {
+        let supported = "one for all layers";
+        return Err(LlmError::ConfigUnsupported { key: "rope_parameters", got: cut(kind), supported });
+    }
+    if let Some(value) = members.get("partial_rotary_factor").filter(|value| value.as_f64() != Some(1.0)) {
+        let (key, got) = ("partial_rotary_factor", cut(&value.to_string()));
+        return Err(LlmError::ConfigUnsupported { key, got, supported: "1" });
+    }
+    let kind = match members.get("rope_type").or_else(|| members.get("type")) {
+        None | Some(Value::Null) => "default",
+        Some(Value::String(kind)) => kind,
+        Some(_) => return Err(LlmError::ConfigKind { key: "rope_type", expected: "text" }),
+    };
+    let number = |key| number(members.get(key).ok_or(LlmError::ConfigMissing { key })?, key);
+    Ok(match kind {
+        "default" => Scaling::None,
+        "linear" => Scaling::Linear { factor: number("factor")? },
+        "llama3" => Scaling::Llama3 {
+            factor: number("factor")?,
+            low: number("low_freq_factor")?,
+            high: number("high_freq_factor")?,
+            original: number("original_max_position_embeddings")?,
+        },
+        got => {
+            let supported = "default, linear, llama3";
+            return Err(LlmError::ConfigUnsupported { key: "rope_type", got: cut(got), supported });
+        }
+    })
 }

@@ -15,7 +15,7 @@ use hallmark_receipt::wire::{Fields, FormatError};
 use serde_json::Value;
 
 use super::architecture::bounds;
-use super::checkpoint::{CONFIG, CheckpointOf, read_config, read_file, tensors};
+use super::checkpoint::{CONFIG, CheckpointOf, kept, read_config, read_file, tensors};
 use super::config::{Config, MAX_CONFIG, Pairs};
 use super::error::{LlmError, cut};
 use super::model::{TOKENIZER, number, size};
@@ -259,7 +259,7 @@ impl Encoder {
             vocabulary: config.size("vocab_size")?,
             positions,
             types: config.size("type_vocab_size")?,
-            epsilon: config.number(&config.0, "layer_norm_eps")?,
+            epsilon: config.number("layer_norm_eps")?,
             tokens: said.unwrap_or(positions).min(positions),
             pooling,
             normalize,
@@ -467,7 +467,7 @@ impl Network for Encoder {
 
     fn open<'a>(files: &[String], source: &'a dyn ExternalData) -> Result<CheckpointOf<'a, Self>, LlmError> {
         let encoder = Self::configured(files, source)?;
-        let mut tensors = tensors(files, source)?;
+        let mut tensors = tensors(&kept(files, source)?, source)?;
         // BERT's own pooler, of which sentence embeddings make no use.
         tensors.retain(|name, _| !name.starts_with("pooler."));
         CheckpointOf::of(encoder, tensors, source, &|role| role.to_string())

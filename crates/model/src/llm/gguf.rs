@@ -251,12 +251,16 @@ impl<'a> Cursor<'a> {
             0 => Kind::F32,
             1 => Kind::F16,
             2 => Kind::Q4_0,
+            3 => Kind::Q4_1,
+            6 => Kind::Q5_0,
+            7 => Kind::Q5_1,
             8 => Kind::Q8_0,
             12 => Kind::Q4_K,
+            13 => Kind::Q5_K,
             14 => Kind::Q6_K,
             30 => Kind::BF16,
             _ => {
-                let supported = "F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q6_K";
+                let supported = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K";
                 return Err(LlmError::TensorType {
                     name: cut(&name),
                     got: format!("ggml {code}"),
@@ -304,7 +308,9 @@ impl Gguf {
         };
         let keys = Keys { file: self, prefix: family.name() };
         let (hidden, heads) = (keys.size("embedding_length")?, keys.size("attention.head_count")?);
-        let context = keys.size("context_length")?;
+        // Inside a window attention hides nothing, as in `config`.
+        let window = keys.optional_size("attention.sliding_window")?.filter(|&window| window != 0);
+        let context = keys.size("context_length")?.min(window.unwrap_or(usize::MAX));
         let head_dim = match keys.optional_size("attention.key_length")? {
             Some(head_dim) => head_dim,
             None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
@@ -315,15 +321,6 @@ impl Gguf {
         keys.only("attention.value_length", head_dim, "attention.key_length")?;
         keys.only("rope.dimension_count", head_dim, "the head size")?;
         keys.only("expert_count", 0, "0")?;
-        if let Some(window) =
-            keys.optional_size("attention.sliding_window")?.filter(|&n| n != 0 && n < context)
-        {
-            return Err(keys.unsupported(
-                "attention.sliding_window",
-                &window.to_string(),
-                "no less than the context",
-            ));
-        }
         let embedding = self.tensors.get("token_embd.weight").map(|stored| stored.shape.as_slice());
         let Some(&[vocabulary, _]) = embedding else {
             return Err(LlmError::TensorMissing { name: "token_embd.weight".to_owned() });

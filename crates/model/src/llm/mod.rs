@@ -24,7 +24,7 @@ pub mod sampling;
 
 pub use architecture::{Architecture, Arithmetic, Family, Part, Role, Rope, Scaling};
 pub use carried::Carried;
-pub use checkpoint::{Checkpoint, CheckpointOf};
+pub use checkpoint::{Checkpoint, CheckpointOf, kept};
 pub use encoder::Encoder;
 pub use error::LlmError;
 pub use model::{DecoderModel, EncoderModel, ModelOf, Skeleton, SkeletonOf, belongs};

@@ -7,7 +7,7 @@ use hallmark_receipt::wire::{Fields, FormatError};
 use hallmark_receipt::{Digest, domain, merkle};
 
 use super::architecture::Architecture;
-use super::checkpoint::CheckpointOf;
+use super::checkpoint::{CheckpointOf, GGUF, SAFETENSORS, kept};
 use super::element::Kind;
 use super::encoder::Encoder;
 use super::error::{LlmError, cut};
@@ -127,7 +127,7 @@ pub type DecoderModel = ModelOf<Architecture>;
 pub type EncoderModel = ModelOf<Encoder>;
 
 impl<N: Network> ModelOf<N> {
-    /// Hashes the files called `files` and all weights, and works out manifest and id.
+    /// Hashes the files called `files`, but for weights that are left out ([`kept`]), and all weights, and works out manifest and id.
     ///
     /// # Errors
     /// Whatever [`Network::open`] refuses, and names that are no such model's.
@@ -135,6 +135,7 @@ impl<N: Network> ModelOf<N> {
         let mut names = files.to_vec();
         names.sort_unstable();
         names.dedup();
+        let names = kept(&names, source)?;
         let checkpoint = Self::checked(&names, source)?;
         let files = names.iter().map(|name| hash(name, source)).collect::<Result<Vec<_>, _>>()?;
         Self::of(&checkpoint, files)
@@ -151,7 +152,8 @@ impl<N: Network> ModelOf<N> {
         let checkpoint = N::open(names, source)?;
         // A file of weights that nobody reads is not part of the model.
         let read = checkpoint.files();
-        let stray = |name: &&String| name.ends_with(".safetensors") && !read.contains(&name.as_str());
+        let weights = |name: &str| name.ends_with(SAFETENSORS) || name.ends_with(GGUF);
+        let stray = |name: &&String| weights(name) && !read.contains(&name.as_str());
         if let Some(name) = names.iter().find(stray) {
             return Err(LlmError::FileUnknown { name: cut(name) });
         }

@@ -39,10 +39,12 @@ fn configs_are_refused_by_name() {
     unsupported("\"use_cache\": true", "\"partial_rotary_factor\": 0.5", "partial_rotary_factor");
     unsupported(
         "\"use_cache\": true",
-        "\"sliding_window\": 64, \"use_sliding_window\": true",
+        "\"sliding_window\": 0, \"use_sliding_window\": true",
         "sliding_window",
     );
     unsupported("\"use_cache\": true", "\"layer_types\": [\"sliding_attention\"]", "layer_types");
+    unsupported("\"use_cache\": true", "\"layer_types\": [\"chunked_attention\"]", "layer_types");
+    unsupported("\"use_cache\": true", "\"rope_scaling\": {\"full_attention\": {}}", "rope_parameters");
     let bound = |from: &str, to: &str, want: &str| match with_config(from, to) {
         Err(LlmError::Bound { what, .. }) => assert_eq!(what, want),
         other => panic!("{from} {to}: {other:?}"),
@@ -57,6 +59,8 @@ fn configs_are_refused_by_name() {
         ("\"head_dim\": 8", "\"head_dim\": 9"),
         ("\"low_freq_factor\": 1.0", "\"low_freq_factor\": 4.0"),
         ("\"use_cache\": true", "\"rope_theta\": 5.0"),
+        ("\"use_cache\": true", "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 8.0}"),
+        ("\"use_cache\": true", "\"rope_scaling\": {\"rope_theta\": 5.0}"),
     ] {
         assert!(matches!(with_config(from, to), Err(LlmError::Inconsistent { .. })), "{to}");
     }
