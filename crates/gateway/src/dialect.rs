@@ -248,6 +248,28 @@ mod tests {
     }
 
     #[test]
+    fn messages_tell_which_text_ended_them() {
+        let head = Head { id: "0".repeat(32), created: 1, model: "m".to_owned() };
+        let mut writer = Kind::Messages.dialect(head, &Map::new()).unwrap();
+        let mut done = Completed::default();
+        for delta in [Delta::StopText("END".to_owned()), Delta::Finish(Finish::Stop)] {
+            done.push(&delta).unwrap();
+        }
+        let whole = writer.single(&done, &Map::new());
+        assert_eq!(
+            (&whole["stop_reason"], &whole["stop_sequence"]),
+            (&json!("stop_sequence"), &json!("END"))
+        );
+        let (mut reader, mut told) = (Kind::Messages.reader(), Completed::default());
+        for event in writer.open().into_iter().chain(writer.close(&done, &Map::new())) {
+            for delta in reader.event(&event.data).unwrap() {
+                told.push(&delta).unwrap();
+            }
+        }
+        assert_eq!((told.stop_text.as_deref(), told.finish), (Some("END"), Some(Finish::Stop)));
+    }
+
+    #[test]
     fn an_end_that_tells_another_answer_is_refused() {
         let mut reader = Kind::Responses.reader();
         let delta = json!({"type": "response.output_text.delta", "delta": "yes"});

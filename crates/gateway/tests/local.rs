@@ -13,11 +13,12 @@ use hallmark_engine::decoder::Options;
 use hallmark_gateway::backend::{Backend as _, BackendError, Origin, Replay};
 use hallmark_gateway::chat::{Completed, Finish};
 use hallmark_gateway::dialect::Kind;
-use hallmark_gateway::local::{Local, Serving};
+use hallmark_gateway::local::{Language, Local, Serving};
 use hallmark_gateway::notary::Notary;
 use hallmark_gateway::notary::response_text;
 use hallmark_gateway::store::Memory;
-use hallmark_gateway::{System, json as canonical};
+use hallmark_gateway::{ApiError, System, json as canonical};
+use hallmark_model::llm::sampling::Seed;
 use hallmark_receipt::{Data, Nonce, Tensor};
 use hallmark_verdict::{CheckId, Context, Policy, Verdict, judge};
 use serde_json::{Value, json};
@@ -354,6 +355,34 @@ async fn ends_are_told_apart() {
         "{ids:?}"
     );
     assert_ne!(ids[0], ids[1]);
+}
+
+/// What agents and shells of models set: a template's variables, and control tokens that only an older file names.
+#[test]
+fn templates_see_what_requests_and_files_say() {
+    let mut files = common::tiny_chat();
+    let mut about: Value = serde_json::from_slice(&files["tokenizer_config.json"]).unwrap();
+    about["bos_token"] = Value::Null;
+    about["chat_template"] = "{{ bos_token }}{{ 'yes' if think else 'no' }}".into();
+    files.insert("tokenizer_config.json".to_owned(), about.to_string().into_bytes());
+    let map = json!({"bos_token": {"content": "<|im_start|>"}});
+    files.insert("special_tokens_map.json".to_owned(), map.to_string().into_bytes());
+    let language = Language::open(&files, 64).unwrap();
+    let text = |body: Value| {
+        let request = Kind::Chat.parse(body.as_object().unwrap()).unwrap();
+        let plan = language.plan(&request, Seed::Client(0))?;
+        Ok::<_, BackendError>(language.tokenizer().decode(&plan.prompt, false).unwrap())
+    };
+    assert_eq!(text(ask("x")).unwrap(), "<|im_start|>no");
+    let thinks = with(ask("x"), "chat_template_kwargs", json!({"think": true}));
+    assert_eq!(text(thinks).unwrap(), "<|im_start|>yes");
+    assert!(text(with(ask("x"), "chat_template_kwargs", 7.into())).is_err());
+
+    // A prompt that leaves no room has the code that clients look for.
+    let full = Language::open(&files, 2).unwrap();
+    let request = Kind::Chat.parse(ask("x").as_object().unwrap()).unwrap();
+    let error = ApiError::Backend(full.plan(&request, Seed::Client(0)).err().unwrap());
+    assert_eq!(error.openai()["error"]["code"], "context_length_exceeded");
 }
 
 /// Schemas as code generators write them: open by omission, with keywords that no grammar follows.
