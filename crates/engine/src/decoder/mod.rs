@@ -208,8 +208,8 @@ impl Decoder {
         &self.weights
     }
 
-    /// Starts a sequence; it joins the others at a following step, and ends with its `max_tokens` or where the context does. `logprobs`: how many of the likeliest tokens its events list (0: the drawn
-    /// token's log probability alone), at most [`MAX_TOP`].
+    /// Starts a sequence; it joins the others at a following step, and ends with its `max_tokens` or where the context does. `logprobs`: how
+    /// many of the likeliest tokens its events list (0: the drawn token's log probability alone), at most [`MAX_TOP`].
     ///
     /// # Errors
     /// A prompt that is empty, has a token outside the vocabulary, or leaves no room for an answer in the context; one that with the answer

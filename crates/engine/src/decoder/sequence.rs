@@ -162,8 +162,8 @@ impl Sequence {
                 if self.parameters.stop.binary_search(&token).is_ok() {
                     Some(Finish::Stop)
                 } else {
-                    let more = usize::try_from(self.history.generated()).is_ok_and(|count| count < self.most);
-                    if more { None } else { Some(Finish::Length) }
+                    let full = self.history.generated() >= self.most as u64;
+                    full.then_some(Finish::Length)
                 }
             }
         };

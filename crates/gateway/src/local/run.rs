@@ -21,8 +21,6 @@ pub struct Run<'a> {
     /// Text that may yet turn out to begin a stop text or a call.
     held: String,
     calls: usize,
-    /// Begins the ids of calls.
-    prefix: String,
     tokens: Vec<i64>,
     logprobs: Vec<f32>,
     finish: Option<Finish>,
@@ -31,13 +29,9 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// Before the first token.
     pub fn new(language: &'a Language, plan: Plan) -> Result<Self, TokenizerError> {
-        let bytes: Vec<u8> = plan.prompt.iter().flat_map(|id| id.to_le_bytes()).collect();
-        let mut prefix = Digest::of(&[&bytes]).to_string();
-        prefix.truncate(ID - 2);
         Ok(Self {
             language,
             plan,
-            prefix,
             decoder: Some(language.tokenizer().decoder(true)?),
             held: String::new(),
             calls: 0,
@@ -153,7 +147,7 @@ impl<'a> Run<'a> {
             let index = self.calls;
             deltas.push(Delta::Tool {
                 index,
-                id: Some(format!("{}{index:02x}", self.prefix)),
+                id: Some(self.call_id(index)),
                 name: Some(found.name),
                 arguments: found.arguments,
             });
@@ -171,6 +165,14 @@ impl<'a> Run<'a> {
         push(&mut deltas, std::mem::replace(&mut self.held, rest));
         deltas.extend(stop_text.map(Delta::StopText));
         deltas
+    }
+
+    /// The id of call number `index`: another one in every turn, and the same in a re-run.
+    fn call_id(&self, index: usize) -> String {
+        let bytes: Vec<u8> = self.plan.prompt.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let mut id = Digest::of(&[&bytes]).to_string();
+        id.truncate(ID - 2);
+        format!("{id}{index:02x}")
     }
 
     /// Bytes at the end of `held` that may begin a stop text, or belong to a call.

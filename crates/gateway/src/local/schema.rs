@@ -17,7 +17,9 @@ const OPEN: [&str; 11] = [
     "$dynamicRef",
 ];
 /// Members whose schemas hold beside others: what is closed there would refuse what stands elsewhere.
-const BESIDE: [&str; 2] = ["allOf", "not"];
+const BESIDE: [&str; 6] = ["allOf", "not", "if", "then", "else", "dependentSchemas"];
+/// Members of which each may say all of a schema: beside another one, `anyOf` and `oneOf` do not.
+const WHOLE: [&str; 5] = ["properties", "$ref", "allOf", "anyOf", "oneOf"];
 /// Members that are values, not schemas.
 const VALUES: [&str; 4] = ["enum", "const", "default", "examples"];
 
@@ -51,9 +53,11 @@ pub fn arguments(schema: Option<&Value>, strict: bool) -> Value {
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
+            let several = WHOLE.iter().filter(|name| members.contains_key(**name)).count() > 1;
             for (name, inner) in members.iter_mut() {
                 match name.as_str() {
                     name if VALUES.contains(&name) || BESIDE.contains(&name) => {}
+                    "anyOf" | "oneOf" if several => {}
                     // Names of members, not keywords.
                     "properties" | "$defs" | "definitions" => {
                         inner.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(close);
@@ -85,16 +89,18 @@ mod tests {
         let inner = json!({"type": "object", "properties": {"x": {"type": "integer"}}});
         let shut = json!({"type": "object", "properties": {"x": {"type": "integer"}}, "additionalProperties": false});
         assert_eq!(closed(inner.clone()), shut);
-        let outer = |inner: &Value| {
-            json!({"properties": {"allOf": inner, "a": {"items": inner}}, "$defs": {"D": inner},
-            "anyOf": [inner]})
-        };
+        let choice = |inner: &Value| json!({"$defs": {"D": inner}, "anyOf": [inner, {"type": "null"}]});
+        assert_eq!(closed(choice(&inner)), choice(&shut));
+        let outer = |inner: &Value| json!({"properties": {"allOf": inner, "a": {"items": choice(inner)}}, "patternProperties": {}});
         assert_eq!(closed(outer(&inner)), outer(&shut));
         for as_it_is in [
             json!({"type": "object"}),
             json!({"properties": {}, "additionalProperties": true}),
             json!({"properties": {}, "patternProperties": {"^x": {}}}),
             json!({"allOf": [inner, inner]}),
+            json!({"properties": {"a": {}}, "anyOf": [inner]}),
+            json!({"anyOf": [inner], "oneOf": [inner]}),
+            json!({"properties": {"a": {}}, "if": inner, "then": inner, "else": inner}),
             json!({"enum": [inner], "default": inner}),
         ] {
             assert_eq!(closed(as_it_is.clone()), as_it_is);
